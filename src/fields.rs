@@ -1,0 +1,326 @@
+//! Header fields and trailers as a record keeps them, and which of them it keeps.
+
+use std::{fmt, sync::Arc};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// An ordered list of header fields, duplicates and bytes beyond ASCII included, packed
+/// into one buffer: per field the length of the name (two bytes) and of the value (four),
+/// then both.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fields(Bytes);
+
+impl Fields {
+    /// Packs the fields of `headers` that `keep` admits.
+    pub(crate) fn pack(headers: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> Self {
+        let kept = || headers.iter().filter(|(name, _)| keep(name));
+        let size = kept()
+            .map(|(name, value)| 6 + name.as_str().len() + value.len())
+            .sum();
+        if size == 0 {
+            return Self::default();
+        }
+        let mut block = BytesMut::with_capacity(size);
+        for (name, value) in kept() {
+            pack_one(&mut block, name.as_str().as_bytes(), value.as_bytes());
+        }
+        Self(block.freeze())
+    }
+
+    /// Takes a block from outside, if every field in it is a legal one.
+    pub(crate) fn from_block(block: Bytes) -> Option<Self> {
+        let mut rest = block.clone();
+        while !rest.is_empty() {
+            let (name, value) = split_one(&mut rest)?;
+            HeaderName::from_lowercase(&name).ok()?;
+            HeaderValue::from_maybe_shared(value).ok()?;
+        }
+        Some(Self(block))
+    }
+
+    /// The packed form.
+    pub(crate) fn as_block(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// How many bytes the packed form takes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Appends the fields to `headers`, in order. The values share this buffer.
+    pub(crate) fn append_to(&self, headers: &mut HeaderMap) {
+        let mut rest = self.0.clone();
+        while let Some((name, value)) = split_one(&mut rest) {
+            let name = HeaderName::from_bytes(&name);
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+                headers.append(name, value);
+            }
+        }
+    }
+
+    /// The fields as a map.
+    pub(crate) fn to_map(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        self.append_to(&mut headers);
+        headers
+    }
+}
+
+fn pack_one(block: &mut BytesMut, name: &[u8], value: &[u8]) {
+    // `http` holds names below 64 KiB; a value beyond 4 GiB has never been received.
+    let (Ok(name_len), Ok(value_len)) = (u16::try_from(name.len()), u32::try_from(value.len()))
+    else {
+        return;
+    };
+    block.put_u16(name_len);
+    block.put_u32(value_len);
+    block.put_slice(name);
+    block.put_slice(value);
+}
+
+fn split_one(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
+    let (lengths, _) = rest.split_first_chunk::<6>()?;
+    let name_len = usize::from(u16::from_be_bytes([lengths[0], lengths[1]]));
+    let value_len = u32::from_be_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]);
+    let name_end = 6 + name_len;
+    let end = name_end.checked_add(usize::try_from(value_len).ok()?)?;
+    if rest.len() < end {
+        return None;
+    }
+    let field = rest.split_to(end);
+    Some((field.slice(6..name_end), field.slice(name_end..)))
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.to_map();
+        f.debug_list().entries(names.keys()).finish()
+    }
+}
+
+/// Which header fields of an answer are kept and replayed.
+///
+/// The default keeps every field but those that belong to one connection, one moment or
+/// one caller:
+///
+/// * hop-by-hop fields: `Connection` and all it names, `Keep-Alive`, `Proxy-*`, `TE`,
+///   `Trailer`, `Transfer-Encoding`, `Upgrade` ([RFC 9110 section 7.6.1]);
+/// * `Content-Length`, which is computed anew from the recorded body;
+/// * `Date`, `Age`, `Server-Timing`, `Alt-Svc`;
+/// * `Set-Cookie`, `WWW-Authenticate`, `Authentication-Info`, `Clear-Site-Data`;
+/// * `Access-Control-*`, rate-limit fields and trace fields, which the layers outside add
+///   to a replay as they do to any response.
+///
+/// [RFC 9110 section 7.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
+#[derive(Debug, Clone, Default)]
+pub struct RecordedHeaders {
+    mode: Mode,
+}
+
+#[derive(Debug, Clone, Default)]
+enum Mode {
+    #[default]
+    Usual,
+    Also(Arc<[HeaderName]>),
+    Only(Arc<[HeaderName]>),
+}
+
+impl RecordedHeaders {
+    /// The default list.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also keeps `names`, for example `set-cookie`. Hop-by-hop fields and
+    /// `Content-Length` are never kept.
+    #[must_use]
+    pub fn also(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().collect();
+        Self {
+            mode: Mode::Also(names),
+        }
+    }
+
+    /// Keeps nothing but `names`. Hop-by-hop fields and `Content-Length` are never kept.
+    #[must_use]
+    pub fn only(names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().collect();
+        Self {
+            mode: Mode::Only(names),
+        }
+    }
+
+    pub(crate) fn pack(&self, headers: &HeaderMap) -> Fields {
+        Fields::pack(headers, |name| {
+            !is_hop_by_hop(name) && !is_named_by_connection(name, headers) && self.wants(name)
+        })
+    }
+
+    fn wants(&self, name: &HeaderName) -> bool {
+        match &self.mode {
+            Mode::Usual => !is_momentary(name),
+            Mode::Also(names) => names.contains(name) || !is_momentary(name),
+            Mode::Only(names) => names.contains(name),
+        }
+    }
+}
+
+/// Fields of one connection or one message framing.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::CONTENT_LENGTH
+            | header::TE
+            | header::TRAILER
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+    ) || name == "keep-alive"
+        || name.as_str().starts_with("proxy-")
+}
+
+fn is_named_by_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
+        .any(|option| {
+            option
+                .trim_ascii()
+                .eq_ignore_ascii_case(name.as_str().as_bytes())
+        })
+}
+
+/// Fields of one moment or one caller.
+fn is_momentary(name: &HeaderName) -> bool {
+    const PREFIXES: [&str; 5] = [
+        "access-control-",
+        "ratelimit",
+        "x-ratelimit-",
+        "x-rate-limit-",
+        "x-b3-",
+    ];
+    const NAMES: [&str; 11] = [
+        "authentication-info",
+        "b3",
+        "clear-site-data",
+        "server-timing",
+        "traceparent",
+        "tracestate",
+        "x-amzn-trace-id",
+        "x-cloud-trace-context",
+        "x-correlation-id",
+        "x-request-id",
+        "x-trace-id",
+    ];
+    matches!(
+        *name,
+        header::AGE
+            | header::ALT_SVC
+            | header::DATE
+            | header::SET_COOKIE
+            | header::WWW_AUTHENTICATE
+    ) || NAMES.contains(&name.as_str())
+        || PREFIXES
+            .iter()
+            .any(|prefix| name.as_str().starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    fn kept(policy: &RecordedHeaders, headers: &HeaderMap) -> Vec<String> {
+        let packed = policy.pack(headers).to_map();
+        packed.keys().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn order_duplicates_and_high_bytes_survive() {
+        let headers = map(&[
+            ("x-a", b"1"),
+            ("x-b", b"caf\xc3\xa9 \xff"),
+            ("x-a", b"2"),
+            ("x-e", b""),
+        ]);
+        let packed = RecordedHeaders::new().pack(&headers);
+        assert_eq!(packed.to_map(), headers);
+        assert_eq!(Fields::from_block(packed.as_block().clone()), Some(packed));
+    }
+
+    #[test]
+    fn what_belongs_to_one_moment_is_left_out() {
+        let headers = map(&[
+            ("connection", b"close, X-Hop"),
+            ("x-hop", b"1"),
+            ("keep-alive", b"timeout=5"),
+            ("proxy-authenticate", b"Basic"),
+            ("te", b"trailers"),
+            ("trailer", b"x"),
+            ("transfer-encoding", b"chunked"),
+            ("upgrade", b"websocket"),
+            ("content-length", b"999"),
+            ("date", b"now"),
+            ("age", b"1"),
+            ("set-cookie", b"sid=1"),
+            ("www-authenticate", b"Basic"),
+            ("authentication-info", b"x"),
+            ("clear-site-data", b"*"),
+            ("server-timing", b"db;dur=1"),
+            ("alt-svc", b"h3"),
+            ("ratelimit", b"1"),
+            ("ratelimit-policy", b"1"),
+            ("x-ratelimit-remaining", b"1"),
+            ("traceparent", b"00"),
+            ("x-request-id", b"1"),
+            ("access-control-allow-origin", b"*"),
+            ("content-type", b"text/plain"),
+            ("etag", b"\"1\""),
+            ("location", b"/payments/1"),
+        ]);
+        let kept = kept(&RecordedHeaders::new(), &headers);
+        assert_eq!(kept, ["content-type", "etag", "location"]);
+    }
+
+    #[test]
+    fn also_and_only() {
+        let headers = map(&[
+            ("set-cookie", b"a"),
+            ("content-length", b"9"),
+            ("etag", b"1"),
+        ]);
+        let names = || [header::SET_COOKIE, header::CONTENT_LENGTH];
+        assert_eq!(
+            kept(&RecordedHeaders::also(names()), &headers),
+            ["set-cookie", "etag"]
+        );
+        assert_eq!(
+            kept(&RecordedHeaders::only(names()), &headers),
+            ["set-cookie"]
+        );
+    }
+
+    #[test]
+    fn hostile_blocks_are_refused() {
+        let refused: [&[u8]; 5] = [
+            b"\0",
+            b"\0\x01\0\0\0\x01x",
+            b"\0\x01\xff\xff\xff\xffx",
+            b"\0\x01\0\0\0\x01X1",
+            b"\0\x01\0\0\0\x01x\n",
+        ];
+        for block in refused {
+            assert_eq!(Fields::from_block(Bytes::copy_from_slice(block)), None);
+        }
+    }
+}

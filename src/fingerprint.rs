@@ -1,0 +1,251 @@
+//! A digest of what was asked: tells a retry from a reuse.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{header::CONTENT_TYPE, request::Parts};
+
+use crate::{
+    digest::{PartDigest, hex},
+    target::target,
+};
+
+/// A digest of what was asked. Two requests with the same key and different fingerprints
+/// are two operations, and the second is refused.
+///
+/// Carries the version of the method that made it: fingerprints of different versions are
+/// different.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    version: u8,
+    digest: [u8; 32],
+}
+
+impl Fingerprint {
+    /// The version of fingerprints made outside this crate. Lower ones are reserved.
+    pub const CUSTOM: u8 = 0x80;
+
+    /// A fingerprint of your own making, with [`CUSTOM`](Self::CUSTOM) as its version.
+    #[must_use]
+    pub const fn custom(digest: [u8; 32]) -> Self {
+        Self::from_parts(Self::CUSTOM, digest)
+    }
+
+    /// A fingerprint from what a store kept of it.
+    #[must_use]
+    pub const fn from_parts(version: u8, digest: [u8; 32]) -> Self {
+        Self { version, digest }
+    }
+
+    /// The version of the method that made it.
+    #[must_use]
+    pub const fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// The digest, for a store to keep.
+    #[must_use]
+    pub const fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Fingerprint(v{} {}…)",
+            self.version,
+            hex(&self.digest[..4])
+        )
+    }
+}
+
+/// Decides what makes two requests the same.
+///
+/// [`ExactFingerprint`] is the default. Called once the head of a keyed request is there;
+/// the body then goes through the returned [`FingerprintState`] as it arrives.
+///
+/// ```
+/// use http::request::Parts;
+/// use tower_idempotency::{FingerprintState, Fingerprinter};
+///
+/// /// Everything the default compares, and the region header.
+/// struct WithRegion;
+///
+/// impl Fingerprinter for WithRegion {
+///     fn begin(&self, parts: &Parts) -> FingerprintState {
+///         let region = parts.headers.get("x-region").map(|value| value.as_bytes());
+///         FingerprintState::exact(parts).and(region.unwrap_or_default())
+///     }
+/// }
+/// ```
+pub trait Fingerprinter: Send + Sync + 'static {
+    /// Begins the fingerprint of the request with this head.
+    fn begin(&self, parts: &Parts) -> FingerprintState;
+}
+
+/// Compares method, path, query, `Content-Type` and the body, byte for byte.
+///
+/// No other header enters: client libraries change headers from attempt to attempt.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ExactFingerprint;
+
+impl ExactFingerprint {
+    /// The default fingerprint.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Fingerprinter for ExactFingerprint {
+    fn begin(&self, parts: &Parts) -> FingerprintState {
+        FingerprintState::exact(parts)
+    }
+}
+
+/// A fingerprint whose body is still arriving.
+pub struct FingerprintState(State);
+
+enum State {
+    Exact { digest: PartDigest, body_len: u64 },
+    Custom(Box<dyn Accumulate>),
+}
+
+/// The body half of a fingerprint of your own.
+pub trait Accumulate: Send {
+    /// Takes the next piece of the body. Where one piece ends and the next begins says
+    /// nothing: the same body may arrive in other pieces next time.
+    fn update(&mut self, piece: &Bytes);
+
+    /// The whole body has arrived.
+    fn finish(self: Box<Self>) -> Fingerprint;
+}
+
+impl FingerprintState {
+    /// What [`ExactFingerprint`] compares.
+    #[must_use]
+    pub fn exact(parts: &Parts) -> Self {
+        let target = target(parts);
+        let digest = PartDigest::new("fingerprint:exact")
+            .part(parts.method.as_str())
+            .part(target.path())
+            .optional(target.query().map(str::as_bytes))
+            .optional(parts.headers.get(CONTENT_TYPE).map(AsRef::as_ref));
+        Self(State::Exact {
+            digest,
+            body_len: 0,
+        })
+    }
+
+    /// A fingerprint that is computed another way.
+    #[must_use]
+    pub fn custom(accumulate: impl Accumulate + 'static) -> Self {
+        Self(State::Custom(Box::new(accumulate)))
+    }
+
+    /// Also compares `part`. Call it before the body arrives; it has no effect on a
+    /// [`custom`](Self::custom) state, which holds its own parts.
+    #[must_use]
+    pub fn and(mut self, part: impl AsRef<[u8]>) -> Self {
+        if let State::Exact { digest, .. } = self.0 {
+            let digest = digest.part("and").part(part);
+            self.0 = State::Exact {
+                digest,
+                body_len: 0,
+            };
+        }
+        self
+    }
+
+    pub(crate) fn update(&mut self, piece: &Bytes) {
+        match &mut self.0 {
+            State::Exact { digest, body_len } => {
+                digest.raw(piece);
+                *body_len += piece.len() as u64;
+            }
+            State::Custom(accumulate) => accumulate.update(piece),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Fingerprint {
+        match self.0 {
+            State::Exact { digest, body_len } => {
+                Fingerprint::from_parts(1, digest.length(body_len).finish())
+            }
+            State::Custom(accumulate) => accumulate.finish(),
+        }
+    }
+}
+
+impl fmt::Debug for FingerprintState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FingerprintState").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn fingerprint(request: Request<&[&'static str]>) -> Fingerprint {
+        let (parts, body) = request.into_parts();
+        let mut state = ExactFingerprint::new().begin(&parts);
+        for piece in body {
+            state.update(&Bytes::from_static(piece.as_bytes()));
+        }
+        state.finish()
+    }
+
+    fn post(uri: &str) -> http::request::Builder {
+        Request::post(uri).header("content-type", "text/plain")
+    }
+
+    #[test]
+    fn each_part_counts() {
+        let all = [
+            fingerprint(post("/a").body(&["xy"] as &[_]).unwrap()),
+            fingerprint(post("/b").body(&["xy"] as &[_]).unwrap()),
+            fingerprint(post("/a?").body(&["xy"] as &[_]).unwrap()),
+            fingerprint(post("/a?q").body(&["xy"] as &[_]).unwrap()),
+            fingerprint(post("/a").body(&["xz"] as &[_]).unwrap()),
+            fingerprint(post("/a").body(&[] as &[_]).unwrap()),
+            fingerprint(Request::post("/a").body(&["xy"] as &[_]).unwrap()),
+            fingerprint(post("/a").method("PATCH").body(&["xy"] as &[_]).unwrap()),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert_eq!(i == j, a == b, "{i} and {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_and_other_headers_do_not_count() {
+        let whole = fingerprint(post("/a").body(&["xyz"] as &[_]).unwrap());
+        let pieces = fingerprint(post("/a").body(&["x", "", "yz"] as &[_]).unwrap());
+        let header = post("/a").header("x-attempt", "2");
+        assert_eq!(whole, pieces);
+        assert_eq!(whole, fingerprint(header.body(&["xyz"] as &[_]).unwrap()));
+    }
+
+    #[test]
+    fn an_added_part_counts() {
+        let (parts, ()) = Request::new(()).into_parts();
+        let plain = FingerprintState::exact(&parts).finish();
+        let with = |part: &str| FingerprintState::exact(&parts).and(part).finish();
+        assert_ne!(plain, with(""));
+        assert_ne!(with("a"), with("b"));
+    }
+
+    #[test]
+    fn versions_are_different() {
+        assert_ne!(
+            Fingerprint::from_parts(1, [0; 32]),
+            Fingerprint::custom([0; 32])
+        );
+    }
+}

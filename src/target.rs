@@ -1,0 +1,13 @@
+//! What a request is aimed at, as the client sent it.
+
+use http::{Uri, request::Parts};
+
+/// The URI of the request; with the `axum` feature the one the client sent, also below
+/// `Router::nest`, which strips the prefix from [`Parts::uri`].
+pub(crate) fn target(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    &parts.uri
+}
