@@ -141,17 +141,13 @@ fn decode_sections(mut bytes: Bytes) -> Option<Record> {
             status: StatusCode::from_u16(status).ok()?,
             headers,
             body: Frames::from(bytes),
-            trailers: boxed_trailers(kind, trailers)?,
+            trailers: match kind {
+                ANSWER_WITH_TRAILERS => Some(Box::new(trailers)),
+                _ if trailers.len() == 0 => None,
+                _ => return None,
+            },
         }),
         _ => return None,
     };
     Some(Record::new(fingerprint, content))
-}
-
-fn boxed_trailers(kind: u8, trailers: Fields) -> Option<Option<Box<Fields>>> {
-    match kind {
-        ANSWER_WITH_TRAILERS => Some(Some(Box::new(trailers))),
-        _ if trailers.len() == 0 => Some(None),
-        _ => None,
-    }
 }

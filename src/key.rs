@@ -290,6 +290,11 @@ impl HeaderKey {
         self.parse(line).map(Some)
     }
 
+    /// The field's name.
+    pub(crate) fn field(&self) -> &HeaderName {
+        &self.name
+    }
+
     fn parse(&self, line: &HeaderValue) -> Result<Key, InvalidKey> {
         let bytes = line.as_bytes();
         let span = trimmed(bytes);

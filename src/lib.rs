@@ -4,6 +4,7 @@
 mod codec;
 mod contract;
 mod digest;
+mod event;
 mod fields;
 mod fingerprint;
 mod frames;
@@ -13,14 +14,17 @@ mod record;
 mod record_key;
 pub mod rejection;
 mod scope;
+pub mod server;
 pub mod store;
 mod target;
+mod verdict;
 
 #[cfg(feature = "memory")]
 pub use self::store::MemoryStore;
 pub use self::{
     codec::DecodeError,
     contract::WireContract,
+    event::{Cause, Event, Observer, Verb},
     fields::RecordedHeaders,
     fingerprint::{Accumulate, ExactFingerprint, Fingerprint, FingerprintState, Fingerprinter},
     frames::Frames,
@@ -30,5 +34,7 @@ pub use self::{
     record_key::{KeySpace, ParseRecordKeyError, RecordKey},
     rejection::{ProblemJson, Rejection, RejectionKind, Render, StripeJson},
     scope::{CredentialScope, ExtensionScope, MissingScope, Scope, ScopeSource},
+    server::context::Idempotency,
+    server::{Drained, IdempotencyLayer, InFlight, StoreFailure, Unkept},
     store::{AfterCrash, SharedStore, Store},
 };

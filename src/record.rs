@@ -138,6 +138,11 @@ impl Record {
         Some(trailers.to_map())
     }
 
+    pub(crate) fn has_trailers(&self) -> bool {
+        self.as_answer()
+            .is_some_and(|answer| answer.trailers.is_some())
+    }
+
     /// How many bytes the record holds: body, header fields and trailers, not counting the
     /// fixed size of the record itself.
     #[must_use]

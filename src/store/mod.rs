@@ -178,6 +178,26 @@ impl<'a> Claim<'a> {
         self.after_crash
     }
 
+    /// The same claim, token included, of a key held elsewhere.
+    pub(crate) fn rebind<'b>(&self, key: &'b RecordKey) -> Claim<'b> {
+        let Self {
+            fingerprint,
+            token,
+            lease,
+            retention,
+            after_crash,
+            ..
+        } = *self;
+        Claim {
+            key,
+            fingerprint,
+            token,
+            lease,
+            retention,
+            after_crash,
+        }
+    }
+
     /// The lease this claim wins with `fence` as the `attempt`-th, counted from 1.
     #[must_use]
     pub fn won(&self, fence: Fence, attempt: u32) -> Lease {

@@ -1,0 +1,97 @@
+//! Claiming a key over an unreliable wire.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{self, Instant};
+
+use super::{call::call, config::Config, node::Node};
+use crate::{
+    event::{Cause, Event, Verb},
+    record_key::RecordKey,
+    store::{Claim, Claimed, Completion, Lease, Store, StoreError, StoreErrorKind},
+};
+
+/// Claims, and sends the same claim again while the store does not answer: the lease token
+/// makes a resend harmless.
+///
+/// If nobody knows in the end whether the claim was applied, the request is refused, and
+/// the key is given back in the background as soon as the store can be reached.
+pub(super) async fn claim<S: Store>(
+    node: &Arc<Node<S>>,
+    config: &Arc<Config>,
+    claim: Claim<'_>,
+) -> Result<Claimed, StoreError> {
+    let mut in_doubt = false;
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        let sent = node.store.claim(&claim);
+        let error = match call(config, Verb::Claim, claim.key(), sent).await {
+            Ok(claimed) => return Ok(claimed),
+            Err(error) => error,
+        };
+        in_doubt |= error.kind() == StoreErrorKind::Unknown;
+        if attempt >= config.store_attempts || !is_worth_resending(&error) {
+            if in_doubt {
+                let in_doubt = give_back(
+                    Arc::clone(node),
+                    Arc::clone(config),
+                    *claim.key(),
+                    claim.rebind(&ANY),
+                );
+                node.tasks.spawn(in_doubt);
+            }
+            return Err(error);
+        }
+        time::sleep(pause).await;
+        pause *= 2;
+    }
+    unreachable!("the attempts are counted")
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Stands in for a key that is held elsewhere.
+static ANY: RecordKey = RecordKey::from_bytes([0; 32]);
+
+const PAUSE: Duration = Duration::from_millis(250);
+
+fn is_worth_resending(error: &StoreError) -> bool {
+    matches!(
+        error.kind(),
+        StoreErrorKind::NotApplied | StoreErrorKind::Unknown
+    )
+}
+
+/// Finds out what became of a claim in doubt, and releases the key if it was won. Tries
+/// for as long as the lease could live.
+async fn give_back<S: Store>(
+    node: Arc<Node<S>>,
+    config: Arc<Config>,
+    key: RecordKey,
+    claim: Claim<'static>,
+) {
+    let claim = claim.rebind(&key);
+    let deadline = Instant::now() + config.lease;
+    while Instant::now() < deadline {
+        time::sleep(PAUSE).await;
+        match call(&config, Verb::Claim, claim.key(), node.store.claim(&claim)).await {
+            Ok(Claimed::Acquired(lease)) => {
+                if release(&node, &config, &lease).await {
+                    return;
+                }
+            }
+            // Somebody else has it, or it is done: nothing of ours stands there.
+            Ok(_) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+async fn release<S: Store>(node: &Node<S>, config: &Config, lease: &Lease) -> bool {
+    let key = lease.key();
+    let released = call(config, Verb::Release, key, node.store.release(lease)).await;
+    if let Ok(Completion::Applied) = released {
+        let cause = Cause::ClaimUnconfirmed;
+        config.emit(&Event::Released { key, cause });
+    }
+    released.is_ok()
+}

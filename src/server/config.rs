@@ -1,0 +1,181 @@
+//! What the layer was told.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{Method, request::Parts};
+
+use crate::{
+    contract::WireContract,
+    event::{Event, Observer},
+    fields::RecordedHeaders,
+    fingerprint::{ExactFingerprint, Fingerprinter},
+    key::{HeaderKey, KeySource},
+    policy::RecordPolicy,
+    record_key::KeySpace,
+    scope::{CredentialScope, ScopeSource},
+    store::AfterCrash,
+};
+
+/// What to do with a request while the store cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StoreFailure {
+    /// Refuse it with 503: nothing runs unprotected. The default.
+    #[default]
+    Refuse,
+    /// **Run it without protection: a retry runs again.** The answer carries
+    /// `Idempotency-Status: unprotected`, and there is an event for each.
+    DangerProceed,
+}
+
+/// What to do with the key of an answer that cannot be kept: over the limit, or broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Unkept {
+    /// Seal it: it was done, and does not run again. The default.
+    #[default]
+    Seal,
+    /// Release it: **a retry runs again**, though the handler had answered.
+    DangerRelease,
+}
+
+/// What becomes of a duplicate of a request that still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum InFlight {
+    /// Refuse it at once with 409 and `Retry-After`. The default.
+    #[default]
+    Reject,
+}
+
+/// Whether a request on an enabled route must carry a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyPresence {
+    Optional,
+    Required,
+}
+
+type When = dyn Fn(&Parts) -> bool + Send + Sync;
+
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) methods: Arc<[Method]>,
+    pub(crate) when: Option<Arc<When>>,
+    pub(crate) presence: KeyPresence,
+    pub(crate) key: KeyFrom,
+    pub(crate) key_space: Option<KeySpace>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) scope: Arc<dyn ScopeSource>,
+    pub(crate) fingerprint: Arc<dyn Fingerprinter>,
+    pub(crate) max_request_body: u64,
+    pub(crate) body_deadline: Duration,
+    pub(crate) max_response_body: u64,
+    pub(crate) over_limit: Unkept,
+    pub(crate) broken_body: Unkept,
+    pub(crate) in_flight: InFlight,
+    pub(crate) lease: Duration,
+    pub(crate) after_crash: AfterCrash,
+    pub(crate) retention: Duration,
+    pub(crate) policy: Option<Arc<dyn RecordPolicy>>,
+    pub(crate) recorded_headers: RecordedHeaders,
+    pub(crate) store_deadline: Duration,
+    pub(crate) store_attempts: u32,
+    pub(crate) store_failure: StoreFailure,
+    pub(crate) contract: WireContract,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+}
+
+/// Where the key comes from.
+#[derive(Clone)]
+pub(crate) enum KeyFrom {
+    /// The header of the wire contract.
+    Contract,
+    /// Another header: told apart from [`KeyFrom::Source`] because a header can be looked
+    /// up before the request is taken apart.
+    Header(HeaderKey),
+    Source(Arc<dyn KeySource>),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            methods: Arc::new([Method::POST, Method::PATCH]),
+            when: None,
+            presence: KeyPresence::Optional,
+            key: KeyFrom::Contract,
+            key_space: None,
+            namespace: Arc::from(""),
+            scope: Arc::new(CredentialScope::new()),
+            fingerprint: Arc::new(ExactFingerprint::new()),
+            max_request_body: 2 * 1024 * 1024,
+            body_deadline: Duration::from_secs(30),
+            max_response_body: 1024 * 1024,
+            over_limit: Unkept::Seal,
+            broken_body: Unkept::Seal,
+            in_flight: InFlight::Reject,
+            lease: Duration::from_secs(30),
+            after_crash: AfterCrash::Takeover,
+            retention: Duration::from_secs(24 * 60 * 60),
+            policy: None,
+            recorded_headers: RecordedHeaders::new(),
+            store_deadline: Duration::from_secs(2),
+            store_attempts: 3,
+            store_failure: StoreFailure::Refuse,
+            contract: WireContract::default(),
+            observers: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The header that carries the key, if one does.
+    pub(crate) fn key_header(&self) -> Option<&HeaderKey> {
+        match &self.key {
+            KeyFrom::Contract => Some(&self.contract.key),
+            KeyFrom::Header(header) => Some(header),
+            KeyFrom::Source(_) => None,
+        }
+    }
+
+    pub(crate) fn key_space(&self) -> KeySpace {
+        self.key_space.unwrap_or(self.contract.key_space)
+    }
+
+    pub(crate) fn policy(&self) -> &dyn RecordPolicy {
+        let policy = self.policy.as_ref().unwrap_or(&self.contract.policy);
+        &**policy
+    }
+
+    /// Tells `tracing` and every observer.
+    pub(crate) fn emit(&self, event: &Event<'_>) {
+        event.trace();
+        for observer in &self.observers {
+            observer.observe(event);
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("methods", &self.methods)
+            .field("presence", &self.presence)
+            .field("key_space", &self.key_space())
+            .field("namespace", &self.namespace)
+            .field("max_request_body", &self.max_request_body)
+            .field("body_deadline", &self.body_deadline)
+            .field("max_response_body", &self.max_response_body)
+            .field("over_limit", &self.over_limit)
+            .field("broken_body", &self.broken_body)
+            .field("in_flight", &self.in_flight)
+            .field("lease", &self.lease)
+            .field("after_crash", &self.after_crash)
+            .field("retention", &self.retention)
+            .field("recorded_headers", &self.recorded_headers)
+            .field("store_deadline", &self.store_deadline)
+            .field("store_attempts", &self.store_attempts)
+            .field("store_failure", &self.store_failure)
+            .field("contract", &self.contract)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! What a handler may know of the operation it carries out.
+
+use std::{fmt, sync::Arc};
+
+use super::inflight::Flight;
+use crate::{key::Key, record_key::RecordKey, store::Fence};
+
+/// The operation a handler carries out: an extension of each keyed request.
+///
+/// With the `axum` feature it is an extractor; elsewhere take it from the extensions.
+/// A request that carries no key has none.
+///
+/// ```
+/// use http::Request;
+/// use tower_idempotency::Idempotency;
+///
+/// async fn charge<B>(request: Request<B>) {
+///     if let Some(operation) = request.extensions().get::<Idempotency>() {
+///         // The provider is asked under a key that every attempt of this operation shares.
+///         let provider_key = operation.child_key("charge");
+///         println!("attempt {} as {}", operation.attempt(), provider_key.as_str());
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Idempotency(Arc<Flight>);
+
+impl Idempotency {
+    pub(super) fn new(flight: Arc<Flight>) -> Self {
+        Self(flight)
+    }
+
+    /// The key the client sent.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.0.key
+    }
+
+    /// What the store indexes the operation by.
+    #[must_use]
+    pub fn record_key(&self) -> &RecordKey {
+        self.0.lease.key()
+    }
+
+    /// 1 the first time. More if an earlier attempt was lost with its node: whatever it
+    /// did outside may have happened.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.lease.attempt()
+    }
+
+    /// A number that grows with each attempt, for downstream systems that refuse lower
+    /// ones. 0 if the request runs unprotected
+    /// ([`StoreFailure::DangerProceed`](crate::StoreFailure::DangerProceed)).
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.0.lease.fence()
+    }
+
+    /// The key for a call this handler makes on behalf of the operation: the same for
+    /// every attempt, another for every `label`.
+    #[must_use]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "35 ASCII characters are always a key"
+    )]
+    #[expect(clippy::expect_used, reason = "35 ASCII characters are always a key")]
+    pub fn child_key(&self, label: &str) -> Key {
+        Key::new(self.record_key().child(label)).expect("hexadecimal digits are a key")
+    }
+
+    /// Whether the lease is lost: another attempt may be running, and the answer of this
+    /// one will not be used.
+    #[must_use]
+    pub fn is_lease_lost(&self) -> bool {
+        self.0.is_lost()
+    }
+
+    /// Returns once the lease is lost; never, if it is not. To be raced against work that
+    /// can be cancelled.
+    pub async fn lease_lost(&self) {
+        self.0.lost().await;
+    }
+}
+
+impl fmt::Debug for Idempotency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

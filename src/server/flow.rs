@@ -1,0 +1,224 @@
+//! One keyed request from end to end.
+
+use std::{panic::resume_unwind, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, request::Parts};
+use http_body::Body;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{
+    BoxError,
+    admission::Operation,
+    claim::claim,
+    config::{Config, StoreFailure},
+    context::Idempotency,
+    future::{Detached, Flow, Staged},
+    gather::caught,
+    inflight::Flight,
+    lease::Held,
+    node::Node,
+    reply::Protection,
+    request_body::{RequestBody, receive},
+    response_body::ResponseBody,
+};
+use crate::{
+    event::{Cause, Event},
+    fingerprint::Fingerprint,
+    key::Key,
+    record_key::RecordKey,
+    rejection::RejectionKind,
+    store::{Claim, Fence, Lease, Store, StoreError, StoreErrorKind},
+    verdict::{self, Verdict},
+};
+
+/// What the requests of one service share.
+#[derive(Debug)]
+pub(super) struct Shared<S> {
+    pub(super) node: Arc<Node<S>>,
+    pub(super) config: Arc<Config>,
+}
+
+/// A request whose body is there, with all that is known of it.
+struct Asked<B> {
+    request: Request<RequestBody<B>>,
+    key: Key,
+    record_key: RecordKey,
+    fingerprint: Fingerprint,
+}
+
+type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
+
+/// The way of a keyed request. Dropped before its body is there, nothing has happened;
+/// from the claim on it wants to run to its end.
+pub(super) fn start<S, Svc, ReqB, ResB>(
+    shared: Arc<Shared<S>>,
+    service: Svc,
+    parts: Parts,
+    body: ReqB,
+    operation: Operation,
+) -> impl Flow<Output = Answered<ResB, Svc::Error>>
+where
+    S: Store,
+    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
+    Svc::Future: Send,
+    Svc::Error: Send + 'static,
+    ReqB: Body<Data = Bytes> + Send + 'static,
+    ResB: Body<Data = Bytes> + Send + 'static,
+    ResB::Error: Into<BoxError>,
+{
+    let record_key = operation.record_key;
+    let detached = Detached {
+        record_key,
+        config: Arc::clone(&shared.config),
+        tasks: shared.node.tasks.clone(),
+    };
+    let arriving = ask(Arc::clone(&shared.config), parts, body, operation);
+    Staged::new(detached, arriving, move |asked| async move {
+        match asked {
+            Ok(asked) => shared.run(service, asked).await,
+            Err(kind) => Ok(shared.reply(&record_key, Verdict::Reject(kind, None))),
+        }
+    })
+}
+
+/// Waits for the body.
+async fn ask<B>(
+    config: Arc<Config>,
+    parts: Parts,
+    body: B,
+    operation: Operation,
+) -> Result<Asked<B>, RejectionKind>
+where
+    B: Body<Data = Bytes>,
+{
+    let Operation {
+        key,
+        record_key,
+        mut fingerprint,
+    } = operation;
+    let (limit, deadline) = (config.max_request_body, config.body_deadline);
+    let received = receive(body, limit, deadline, |frame| fingerprint.update(frame)).await?;
+    let request = Request::from_parts(parts, RequestBody::held(received));
+    let fingerprint = fingerprint.finish();
+    Ok(Asked {
+        request,
+        key,
+        record_key,
+        fingerprint,
+    })
+}
+
+impl<S: Store> Shared<S> {
+    /// Claims, and does what the claim says.
+    async fn run<Svc, ReqB, ResB>(
+        &self,
+        service: Svc,
+        asked: Asked<ReqB>,
+    ) -> Answered<ResB, Svc::Error>
+    where
+        Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
+        ResB: Body<Data = Bytes> + Send + 'static,
+        ResB::Error: Into<BoxError>,
+    {
+        let sent = Instant::now();
+        let claimed = claim(&self.node, &self.config, self.claim_for(&asked)).await;
+        let verdict = match claimed {
+            Ok(claimed) => verdict::on_claim(claimed, asked.fingerprint),
+            Err(error) => return self.without_store(service, asked, &error).await,
+        };
+        match verdict {
+            Verdict::Proceed(lease) => self.execute(service, asked, lease, sent).await,
+            other => Ok(self.reply(&asked.record_key, other)),
+        }
+    }
+
+    fn claim_for<'a, B>(&self, asked: &'a Asked<B>) -> Claim<'a> {
+        Claim::new(&asked.record_key, asked.fingerprint)
+            .lease_for(self.config.lease)
+            .retained_for(self.config.retention)
+            .after_crash(self.config.after_crash)
+    }
+
+    /// Runs the inner service under `lease` and settles the outcome before the answer
+    /// leaves.
+    async fn execute<Svc, ReqB, ResB>(
+        &self,
+        service: Svc,
+        asked: Asked<ReqB>,
+        lease: Lease,
+        sent: Instant,
+    ) -> Answered<ResB, Svc::Error>
+    where
+        Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
+        ResB: Body<Data = Bytes> + Send + 'static,
+        ResB::Error: Into<BoxError>,
+    {
+        let (fence, attempt) = (lease.fence(), lease.attempt());
+        self.config.emit(&Event::Claimed {
+            key: &asked.record_key,
+            fence,
+            attempt,
+        });
+        let flight = self.flight(asked.key, lease, sent);
+        let held = Held::new(&self.node, Arc::clone(&flight));
+        match caught(call(service, asked.request, flight)).await {
+            Ok(Ok(response)) => Ok(self.settle(held, asked.fingerprint, response).await),
+            Ok(Err(error)) => {
+                held.release(Cause::ServiceError).await;
+                Err(error)
+            }
+            Err(panic) => {
+                held.release(Cause::Panic).await;
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    /// The store did not say whether the request may run.
+    async fn without_store<Svc, ReqB, ResB>(
+        &self,
+        service: Svc,
+        asked: Asked<ReqB>,
+        error: &StoreError,
+    ) -> Answered<ResB, Svc::Error>
+    where
+        Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
+    {
+        // A record that cannot be read says that the operation ran.
+        let refused = error.kind() == StoreErrorKind::Corrupt;
+        if refused || self.config.store_failure == StoreFailure::Refuse {
+            let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
+            return Ok(self.reply(&asked.record_key, verdict));
+        }
+        self.config.emit(&Event::Unprotected {
+            key: &asked.record_key,
+        });
+        let lease = self.claim_for(&asked).won(Fence::new(0), 1);
+        let flight = self.flight(asked.key, lease, Instant::now());
+        let response = call(service, asked.request, flight).await?;
+        Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
+    }
+
+    fn flight(&self, key: Key, lease: Lease, sent: Instant) -> Arc<Flight> {
+        let config = Arc::clone(&self.config);
+        Arc::new(Flight::new(key, lease, config, &self.node.clock, sent))
+    }
+}
+
+/// When to try again while the store is unreachable; nobody knows how long it will be.
+const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Calls the instance that was polled ready, with the operation among the extensions.
+async fn call<Svc, B>(
+    mut service: Svc,
+    mut request: Request<RequestBody<B>>,
+    flight: Arc<Flight>,
+) -> Result<Svc::Response, Svc::Error>
+where
+    Svc: Service<Request<RequestBody<B>>>,
+{
+    request.extensions_mut().insert(Idempotency::new(flight));
+    service.call(request).await
+}

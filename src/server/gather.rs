@@ -1,0 +1,159 @@
+//! A fresh response body: is it whole, does it still grow, can it be kept?
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+
+use super::{BoxError, response_body::Rest};
+use crate::frames::Frames;
+
+/// What a fresh response body turned out to be.
+pub(super) enum Gathered<B> {
+    /// All there.
+    Whole(Frames, Option<HeaderMap>),
+    /// It still grows; this much has come.
+    Live(Frames, Pin<Box<B>>),
+    /// Larger than may be kept; this much has come.
+    TooLarge(Frames, Rest<B>),
+    /// It failed; this much had come.
+    Broken(Frames, BoxError),
+}
+
+/// Reads a body whose exact size is known and within the limit to its end; reads any other
+/// for as long as it has something at once.
+pub(super) async fn gather<B>(body: B, limit: u64) -> Gathered<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    match body.size_hint().exact() {
+        Some(size) if size <= limit => gather_known(body, size).await,
+        Some(_) => Gathered::TooLarge(Frames::new(), Rest::Body(Box::pin(body))),
+        None => gather_unknown(Box::pin(body), limit).await,
+    }
+}
+
+async fn gather_known<B>(body: B, size: u64) -> Gathered<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    let mut gathering = Gathering::new(size);
+    match std::future::poll_fn(|cx| gathering.poll_step(body.as_mut(), cx)).await {
+        Step::End => Gathered::Whole(gathering.frames, gathering.trailers),
+        Step::Failed(error) => Gathered::Broken(gathering.frames, error),
+        Step::TooLarge => Gathered::Broken(gathering.frames, LongerThanAnnounced.into()),
+    }
+}
+
+async fn gather_unknown<B>(mut body: Pin<Box<B>>, limit: u64) -> Gathered<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut gathering = Gathering::new(limit);
+    let step = std::future::poll_fn(|cx| match gathering.poll_step(body.as_mut(), cx) {
+        Poll::Ready(step) => Poll::Ready(Some(step)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    match step.await {
+        None => Gathered::Live(gathering.frames, body),
+        Some(Step::End) => Gathered::Whole(gathering.frames, gathering.trailers),
+        Some(Step::TooLarge) => Gathered::TooLarge(gathering.frames, Rest::Body(body)),
+        Some(Step::Failed(error)) => Gathered::Broken(gathering.frames, error),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the response body is longer than it announced")]
+struct LongerThanAnnounced;
+
+enum Step {
+    End,
+    TooLarge,
+    Failed(BoxError),
+}
+
+struct Gathering {
+    frames: Frames,
+    trailers: Option<HeaderMap>,
+    room: Option<u64>,
+}
+
+impl Gathering {
+    fn new(room: u64) -> Self {
+        Self {
+            frames: Frames::new(),
+            trailers: None,
+            room: Some(room),
+        }
+    }
+
+    fn poll_step<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Step>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        loop {
+            match ready!(poll_caught(body.as_mut(), cx)) {
+                None => return Poll::Ready(Step::End),
+                Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
+                Some(Ok(frame)) => self.take(frame),
+            }
+            if self.room.is_none() {
+                return Poll::Ready(Step::TooLarge);
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            Ok(data) => {
+                self.room = self
+                    .room
+                    .and_then(|room| room.checked_sub(data.len() as u64));
+                self.frames.push(data);
+            }
+            Err(frame) => self.trailers = frame.into_trailers().ok(),
+        }
+    }
+}
+
+/// Polls a body; a panic in it is a failure of the body like any other.
+pub(super) fn poll_caught<B>(
+    body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
+        Ok(polled) => polled.map_err(Into::into),
+        Err(_) => Poll::Ready(Some(Err(BodyPanicked.into()))),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the response body panicked")]
+struct BodyPanicked;
+
+/// The output of `future`, or what it panicked with.
+pub(super) async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    std::future::poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        },
+    )
+    .await
+}

@@ -1,0 +1,408 @@
+//! The layer and its settings.
+
+use std::{any::Any, fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Response, request, response};
+use tower_layer::Layer;
+
+use super::{
+    config::{Config, InFlight, KeyFrom, KeyPresence, StoreFailure, Unkept},
+    node::{Drained, Node},
+    service::Idempotency,
+};
+use crate::{
+    contract::WireContract,
+    event::{Event, Observer},
+    fields::RecordedHeaders,
+    fingerprint::{FingerprintState, Fingerprinter},
+    key::{HeaderKey, InvalidKey, Key, KeySource},
+    policy::{Directive, RecordPolicy},
+    record_key::KeySpace,
+    rejection::Rejection,
+    scope::{MissingScope, Scope, ScopeSource},
+    store::{AfterCrash, Store},
+};
+
+/// Gives a service idempotency keys. See the [module documentation](crate::server) for what
+/// it guarantees and where it belongs among other layers.
+///
+/// ```
+/// # #[cfg(feature = "memory")] {
+/// use std::time::Duration;
+/// use tower_idempotency::{IdempotencyLayer, MemoryStore};
+///
+/// let layer = IdempotencyLayer::new(MemoryStore::new())
+///     .require_key()
+///     .retention(Duration::from_secs(7 * 24 * 60 * 60));
+/// # }
+/// ```
+///
+/// Cheap to clone. Clones, and all services made by them, share the store, the leases of
+/// this process, and what [`drain`](Self::drain) waits for.
+pub struct IdempotencyLayer<S> {
+    node: Arc<Node<S>>,
+    config: Arc<Config>,
+}
+
+impl<S> IdempotencyLayer<S> {
+    /// A layer that keeps keys in `store`, with every setting at its default.
+    pub fn new(store: S) -> Self {
+        Self {
+            node: Arc::new(Node::new(store)),
+            config: Arc::new(Config::default()),
+        }
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
+    /// The methods whose requests may carry a key. Default: POST and PATCH.
+    ///
+    /// GET, HEAD, OPTIONS and TRACE are idempotent by themselves and always pass through;
+    /// naming them has no effect.
+    #[must_use]
+    pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
+        let unsafe_ones = methods.into_iter().filter(|method| !method.is_safe());
+        let methods = unsafe_ones.collect();
+        self.set(|config| config.methods = methods)
+    }
+
+    /// Lets only requests in that `predicate` admits; all others pass through untouched.
+    /// Default: all.
+    #[must_use]
+    pub fn when<F>(self, predicate: F) -> Self
+    where
+        F: Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    {
+        self.set(|config| config.when = Some(Arc::new(predicate)))
+    }
+
+    /// Refuses requests without a key with 400. Default: they pass through unprotected.
+    #[must_use]
+    pub fn require_key(self) -> Self {
+        self.set(|config| config.presence = KeyPresence::Required)
+    }
+
+    /// Where the key is. Default: the header [`HeaderKey`] of the wire contract.
+    #[must_use]
+    pub fn key_source(self, source: impl KeySource) -> Self {
+        let header = (&source as &dyn Any).downcast_ref::<HeaderKey>().cloned();
+        let key = match header {
+            Some(header) => KeyFrom::Header(header),
+            None => KeyFrom::Source(Arc::new(source)),
+        };
+        self.set(|config| config.key = key)
+    }
+
+    /// Finds the key by a function.
+    #[must_use]
+    pub fn key_source_fn<F>(self, source: F) -> Self
+    where
+        F: Fn(&request::Parts) -> Result<Option<Key>, InvalidKey> + Send + Sync + 'static,
+    {
+        self.key_source(ByFn(source))
+    }
+
+    /// How far a key reaches. Default: the wire contract's, [`KeySpace::PerRoute`].
+    #[must_use]
+    pub fn key_space(self, key_space: KeySpace) -> Self {
+        self.set(|config| config.key_space = Some(key_space))
+    }
+
+    /// Keeps the keys of this service apart from those of others in the same store.
+    /// Default: empty.
+    #[must_use]
+    pub fn namespace(self, namespace: impl Into<Arc<str>>) -> Self {
+        let namespace = namespace.into();
+        self.set(|config| config.namespace = namespace)
+    }
+
+    /// Whose key it is. Default: [`CredentialScope`](crate::CredentialScope).
+    #[must_use]
+    pub fn scope(self, scope: impl ScopeSource) -> Self {
+        self.set(|config| config.scope = Arc::new(scope))
+    }
+
+    /// Tells whose key it is by a function.
+    ///
+    /// ```
+    /// # #[cfg(feature = "memory")] {
+    /// use tower_idempotency::{IdempotencyLayer, MemoryStore, Scope};
+    ///
+    /// // **Only for services whose callers all trust each other.**
+    /// let layer = IdempotencyLayer::new(MemoryStore::new()).scope_fn(|_| Ok(Scope::global()));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn scope_fn<F>(self, scope: F) -> Self
+    where
+        F: Fn(&request::Parts) -> Result<Scope, MissingScope> + Send + Sync + 'static,
+    {
+        self.scope(ByFn(scope))
+    }
+
+    /// What makes two requests the same. Default:
+    /// [`ExactFingerprint`](crate::ExactFingerprint).
+    #[must_use]
+    pub fn fingerprint(self, fingerprint: impl Fingerprinter) -> Self {
+        self.set(|config| config.fingerprint = Arc::new(fingerprint))
+    }
+
+    /// Decides by a function what makes two requests the same.
+    #[must_use]
+    pub fn fingerprint_fn<F>(self, fingerprint: F) -> Self
+    where
+        F: Fn(&request::Parts) -> FingerprintState + Send + Sync + 'static,
+    {
+        self.fingerprint(ByFn(fingerprint))
+    }
+
+    /// The largest body of a keyed request, in bytes; larger ones are refused with 413.
+    /// Default: 2 MiB.
+    #[must_use]
+    pub fn max_request_body(self, bytes: u64) -> Self {
+        self.set(|config| config.max_request_body = bytes)
+    }
+
+    /// How long the whole body of a keyed request may take to arrive; slower ones are
+    /// refused with 408. Default: 30 s.
+    #[must_use]
+    pub fn body_deadline(self, deadline: Duration) -> Self {
+        self.set(|config| config.body_deadline = deadline)
+    }
+
+    /// The largest response body that is recorded, in bytes. Default: 1 MiB.
+    #[must_use]
+    pub fn max_response_body(self, bytes: u64) -> Self {
+        self.set(|config| config.max_response_body = bytes)
+    }
+
+    /// What becomes of the key when a response body is over the limit. The client gets the
+    /// whole answer either way. Default: [`Unkept::Seal`].
+    #[must_use]
+    pub fn over_limit(self, unkept: Unkept) -> Self {
+        self.set(|config| config.over_limit = unkept)
+    }
+
+    /// What becomes of the key when a response body fails midway. Default:
+    /// [`Unkept::Seal`].
+    #[must_use]
+    pub fn broken_body(self, unkept: Unkept) -> Self {
+        self.set(|config| config.broken_body = unkept)
+    }
+
+    /// What becomes of a duplicate of a request that still runs. Default:
+    /// [`InFlight::Reject`].
+    #[must_use]
+    pub fn in_flight(self, in_flight: InFlight) -> Self {
+        self.set(|config| config.in_flight = in_flight)
+    }
+
+    /// How long a claim outlives the node that made it. It is renewed every third of that,
+    /// however long a handler runs; after a crash a retry has to wait until it lapses.
+    /// Default: 30 s.
+    ///
+    /// # Panics
+    ///
+    /// If `lease` is zero.
+    #[must_use]
+    pub fn lease(self, lease: Duration) -> Self {
+        assert!(!lease.is_zero(), "a lease of no time protects nothing");
+        self.set(|config| config.lease = lease)
+    }
+
+    /// What to do with a key whose node crashed. Default: [`AfterCrash::Takeover`].
+    #[must_use]
+    pub fn after_crash(self, after_crash: AfterCrash) -> Self {
+        self.set(|config| config.after_crash = after_crash)
+    }
+
+    /// How long a record may be replayed, counted from completion. Default: 24 h.
+    #[must_use]
+    pub fn retention(self, retention: Duration) -> Self {
+        self.set(|config| config.retention = retention)
+    }
+
+    /// What becomes of a fresh answer. Default: the wire contract's,
+    /// [`ByStatus`](crate::ByStatus).
+    #[must_use]
+    pub fn record_policy(self, policy: impl RecordPolicy) -> Self {
+        self.set(|config| config.policy = Some(Arc::new(policy)))
+    }
+
+    /// Decides by a function what becomes of a fresh answer.
+    #[must_use]
+    pub fn record_policy_fn<F>(self, policy: F) -> Self
+    where
+        F: Fn(&response::Parts) -> Directive + Send + Sync + 'static,
+    {
+        self.record_policy(ByFn(policy))
+    }
+
+    /// Which header fields of an answer are kept. Default: [`RecordedHeaders::new`].
+    #[must_use]
+    pub fn recorded_headers(self, headers: RecordedHeaders) -> Self {
+        self.set(|config| config.recorded_headers = headers)
+    }
+
+    /// How long one call of the store may take before it counts as failed. Default: 2 s.
+    #[must_use]
+    pub fn store_deadline(self, deadline: Duration) -> Self {
+        self.set(|config| config.store_deadline = deadline)
+    }
+
+    /// How often a claim or a release is sent before the store counts as unreachable; a
+    /// resend is harmless. A completion is sent again for as long as the lease lives.
+    /// Default: 3.
+    ///
+    /// # Panics
+    ///
+    /// If `attempts` is zero.
+    #[must_use]
+    pub fn store_attempts(self, attempts: u32) -> Self {
+        assert!(attempts > 0, "a claim must be sent at least once");
+        self.set(|config| config.store_attempts = attempts)
+    }
+
+    /// What to do with a request while the store cannot be reached. Default:
+    /// [`StoreFailure::Refuse`].
+    #[must_use]
+    pub fn store_failure(self, failure: StoreFailure) -> Self {
+        self.set(|config| config.store_failure = failure)
+    }
+
+    /// What clients see. Default: [`WireContract::default`].
+    #[must_use]
+    pub fn contract(self, contract: WireContract) -> Self {
+        self.set(|config| config.contract = contract)
+    }
+
+    /// Turns refusals into responses by a function. Default: problem+json.
+    #[must_use]
+    pub fn render_fn<F>(self, render: F) -> Self
+    where
+        F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static,
+    {
+        self.set(|config| config.contract = config.contract.clone().render_fn(render))
+    }
+
+    /// Adds an observer. Default: none; `tracing` is always told.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        self.set(|config| config.observers.push(Arc::new(observer)))
+    }
+
+    /// Adds a function as observer.
+    #[must_use]
+    pub fn observer_fn<F>(self, observer: F) -> Self
+    where
+        F: Fn(&Event<'_>) + Send + Sync + 'static,
+    {
+        self.observer(ByFn(observer))
+    }
+
+    /// Waits until every operation whose client hung up, and every live response, has run
+    /// to its end and is recorded, at most `deadline`.
+    ///
+    /// Call it at shutdown, once the server has stopped and before the runtime does:
+    /// whatever still runs then is cut off, and its key stays claimed until the lease
+    /// lapses.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "memory")] {
+    /// # use std::time::Duration;
+    /// # use tower_idempotency::{IdempotencyLayer, MemoryStore};
+    /// # async fn shut_down(layer: IdempotencyLayer<MemoryStore>) {
+    /// // After `axum::serve(…).with_graceful_shutdown(…)` has returned:
+    /// let drained = layer.drain(Duration::from_secs(20)).await;
+    /// println!("{drained:?}");
+    /// # }
+    /// # }
+    /// ```
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        self.node.drain(deadline).await
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        self.node.store()
+    }
+}
+
+impl<S> Clone for IdempotencyLayer<S> {
+    fn clone(&self) -> Self {
+        Self {
+            node: Arc::clone(&self.node),
+            config: Arc::clone(&self.config),
+        }
+    }
+}
+
+impl<S> fmt::Debug for IdempotencyLayer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdempotencyLayer")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Store, Svc> Layer<Svc> for IdempotencyLayer<S> {
+    type Service = Idempotency<Svc, S>;
+
+    fn layer(&self, inner: Svc) -> Self::Service {
+        Idempotency::new(inner, Arc::clone(&self.node), Arc::clone(&self.config))
+    }
+}
+
+/// A function in the place of a one-method trait. A blanket impl for closures would break
+/// the inference of their argument types.
+struct ByFn<F>(F);
+
+impl<F> KeySource for ByFn<F>
+where
+    F: Fn(&request::Parts) -> Result<Option<Key>, InvalidKey> + Send + Sync + 'static,
+{
+    fn key(&self, parts: &request::Parts) -> Result<Option<Key>, InvalidKey> {
+        (self.0)(parts)
+    }
+}
+
+impl<F> ScopeSource for ByFn<F>
+where
+    F: Fn(&request::Parts) -> Result<Scope, MissingScope> + Send + Sync + 'static,
+{
+    fn scope(&self, parts: &request::Parts) -> Result<Scope, MissingScope> {
+        (self.0)(parts)
+    }
+}
+
+impl<F> Fingerprinter for ByFn<F>
+where
+    F: Fn(&request::Parts) -> FingerprintState + Send + Sync + 'static,
+{
+    fn begin(&self, parts: &request::Parts) -> FingerprintState {
+        (self.0)(parts)
+    }
+}
+
+impl<F> RecordPolicy for ByFn<F>
+where
+    F: Fn(&response::Parts) -> Directive + Send + Sync + 'static,
+{
+    fn directive(&self, parts: &response::Parts) -> Directive {
+        (self.0)(parts)
+    }
+}
+
+impl<F> Observer for ByFn<F>
+where
+    F: Fn(&Event<'_>) + Send + Sync + 'static,
+{
+    fn observe(&self, event: &Event<'_>) {
+        (self.0)(event);
+    }
+}

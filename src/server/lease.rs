@@ -1,0 +1,218 @@
+//! Keeping a lease, and ending it.
+
+use std::{cmp, sync::Arc, time::Duration};
+
+use tokio::time::{self, Instant};
+
+use super::{call::call, inflight::Flight, node::Node};
+use crate::{
+    event::{Cause, Event, Verb},
+    fingerprint::Fingerprint,
+    record::Record,
+    store::{Completion, Standing, Store, StoreError, StoreErrorKind},
+};
+
+/// How an operation ended in the store.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// As intended, or as good as: a release that is still being asked for changes nothing
+    /// for the answer.
+    Kept,
+    /// The lease was lost; this stands there now.
+    Lost(Standing),
+    /// The store did not answer while the lease lived.
+    Unrecorded,
+}
+
+/// A lease that this process holds and renews, until it is completed, released or dropped.
+pub(super) struct Held<S: Store> {
+    node: Arc<Node<S>>,
+    flight: Arc<Flight>,
+}
+
+impl<S: Store> Held<S> {
+    /// Begins to look after `flight`.
+    pub(super) fn new(node: &Arc<Node<S>>, flight: Arc<Flight>) -> Self {
+        node.look_after(&flight);
+        Self {
+            node: Arc::clone(node),
+            flight,
+        }
+    }
+
+    pub(super) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// Ends the lease with `record`; sent again for as long as the lease lives.
+    pub(super) async fn complete(&self, record: &Record, retention: Duration) -> Settled {
+        let settled = self.send_record(record, retention).await;
+        if let Settled::Kept = settled {
+            let (key, bytes) = (self.flight.lease.key(), record.bytes());
+            self.flight.config.emit(&Event::Recorded { key, bytes });
+        }
+        settled
+    }
+
+    async fn send_record(&self, record: &Record, retention: Duration) -> Settled {
+        self.flight.settle();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let sent = self
+                .node
+                .store
+                .complete(&self.flight.lease, record, retention);
+            if let Some(settled) = self.send(Verb::Complete, sent).await {
+                return settled;
+            }
+            if !self.pause(&mut pause).await {
+                return self.unrecorded();
+            }
+        }
+    }
+
+    fn unrecorded(&self) -> Settled {
+        let key = self.flight.lease.key();
+        self.flight.config.emit(&Event::Unrecorded { key });
+        self.flight.settled();
+        Settled::Unrecorded
+    }
+
+    /// Seals the key: done, nothing to replay.
+    pub(super) async fn seal(
+        &self,
+        fingerprint: Fingerprint,
+        retention: Duration,
+        cause: Cause,
+    ) -> Settled {
+        let settled = self
+            .send_record(&Record::sealed(fingerprint), retention)
+            .await;
+        if let Settled::Kept = settled {
+            let key = self.flight.lease.key();
+            self.flight.config.emit(&Event::Sealed { key, cause });
+        }
+        settled
+    }
+
+    /// Gives the key back. A store that does not answer is asked on in the background, for
+    /// as long as the lease lives.
+    pub(super) async fn release(self, cause: Cause) -> Settled {
+        self.flight.settle();
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..self.flight.config.store_attempts {
+            if let Some(settled) = self.send_release(cause).await {
+                return settled;
+            }
+            if !self.pause(&mut pause).await {
+                break;
+            }
+        }
+        let tasks = self.node.tasks.clone();
+        tasks.spawn(async move {
+            // Not renewed any more: the lease ends this in any case.
+            self.node.flights.remove(&self.flight);
+            while self.pause(&mut pause).await && self.send_release(cause).await.is_none() {}
+        });
+        Settled::Kept
+    }
+
+    async fn send_release(&self, cause: Cause) -> Option<Settled> {
+        let sent = self.node.store.release(&self.flight.lease);
+        let settled = self.send(Verb::Release, sent).await?;
+        if let Settled::Kept = settled {
+            let key = self.flight.lease.key();
+            self.flight.config.emit(&Event::Released { key, cause });
+        }
+        Some(settled)
+    }
+
+    /// `None` if it is worth sending again.
+    async fn send<F>(&self, verb: Verb, sent: F) -> Option<Settled>
+    where
+        F: Future<Output = Result<Completion, StoreError>>,
+    {
+        let key = self.flight.lease.key();
+        let settled = match call(&self.flight.config, verb, key, sent).await {
+            Ok(Completion::Applied | Completion::AlreadyApplied) => Settled::Kept,
+            Ok(Completion::Lost(standing)) => {
+                let fence = self.flight.lease.fence();
+                self.flight.config.emit(&Event::LeaseLost { key, fence });
+                Settled::Lost(standing)
+            }
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => self.unrecorded(),
+            Err(_) => return None,
+        };
+        self.flight.settled();
+        Some(settled)
+    }
+
+    /// Waits before the next resend; `false` if the lease has lapsed.
+    async fn pause(&self, pause: &mut Duration) -> bool {
+        let remaining = self.flight.remaining(&self.node.clock);
+        time::sleep(cmp::min(*pause, remaining)).await;
+        *pause = cmp::min(*pause * 2, LONGEST_PAUSE);
+        remaining > Duration::ZERO
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl<S: Store> Drop for Held<S> {
+    fn drop(&mut self) {
+        self.node.flights.remove(&self.flight);
+        if !self.flight.is_settled() {
+            let key = self.flight.lease.key();
+            self.flight.config.emit(&Event::Abandoned { key });
+        }
+    }
+}
+
+/// Renews the lease of every flight at each third of it. A task of its own, so that a
+/// handler that blocks its thread cannot starve it.
+pub(super) async fn keep<S: Store>(node: Arc<Node<S>>) {
+    let mut running = Running(Some(&node));
+    loop {
+        node.keeper.looking();
+        let flights = node.flights.all();
+        match flights.iter().map(|flight| look_at(&node, flight)).min() {
+            Some(next) => node.keeper.sleep(&node.clock, next).await,
+            None if node.keeper.retire(&node.flights) => break,
+            None => {}
+        }
+    }
+    running.0 = None;
+}
+
+/// Has another keeper started by the next flight if this one is cut off with its runtime.
+struct Running<'a, S>(Option<&'a Node<S>>);
+
+impl<S> Drop for Running<'_, S> {
+    fn drop(&mut self) {
+        if let Some(node) = self.0 {
+            node.keeper.stopped();
+        }
+    }
+}
+
+/// Renews the lease of a flight if it is due; when it is due next.
+fn look_at<S: Store>(node: &Arc<Node<S>>, flight: &Arc<Flight>) -> u64 {
+    let now = Instant::now();
+    if flight.renew_at() <= node.clock.at(now) {
+        flight.postpone(&node.clock);
+        tokio::spawn(renew(Arc::clone(node), Arc::clone(flight), now));
+    }
+    flight.renew_at()
+}
+
+async fn renew<S: Store>(node: Arc<Node<S>>, flight: Arc<Flight>, sent: Instant) {
+    let renewal = node.store.renew(&flight.lease);
+    let key = flight.lease.key();
+    match call(&flight.config, Verb::Renew, key, renewal).await {
+        Ok(Completion::Applied | Completion::AlreadyApplied) => flight.renewed(&node.clock, sent),
+        Ok(Completion::Lost(_)) => flight.lose(),
+        Err(_) if flight.remaining(&node.clock).is_zero() => flight.lose(),
+        Err(_) => {}
+    }
+}

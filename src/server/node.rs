@@ -1,0 +1,114 @@
+//! What all services of one layer share in this process.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    inflight::{Clock, Flight, Flights},
+    lease,
+};
+use crate::store::Store;
+
+/// The store, the flights, and the tasks that outlive a request.
+#[derive(Debug)]
+pub(super) struct Node<S> {
+    pub(super) store: S,
+    pub(super) flights: Flights,
+    pub(super) clock: Clock,
+    pub(super) tasks: TaskTracker,
+    pub(super) keeper: Keeper,
+}
+
+/// The task that renews leases; it runs only while there are flights.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    running: AtomicBool,
+    /// When it will look again, as [`Clock`] counts.
+    planned: AtomicU64,
+    look: Notify,
+}
+
+/// How [`IdempotencyLayer::drain`](super::IdempotencyLayer::drain) ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drained {
+    /// Everything ran to its end.
+    Complete,
+    /// This many operations were still running at the deadline.
+    DeadlinePassed(usize),
+}
+
+impl<S> Node<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self {
+            store,
+            flights: Flights::new(),
+            clock: Clock::start(),
+            tasks: TaskTracker::new(),
+            keeper: Keeper::default(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &S {
+        &self.store
+    }
+
+    pub(super) async fn drain(&self, deadline: Duration) -> Drained {
+        self.tasks.close();
+        match time::timeout(deadline, self.tasks.wait()).await {
+            Ok(()) => Drained::Complete,
+            Err(_) => Drained::DeadlinePassed(self.tasks.len()),
+        }
+    }
+}
+
+impl<S: Store> Node<S> {
+    /// Has the leases of `flight` renewed until it is removed.
+    pub(super) fn look_after(self: &Arc<Self>, flight: &Arc<Flight>) {
+        self.flights.insert(flight);
+        if self.keeper.start() {
+            tokio::spawn(lease::keep(Arc::clone(self)));
+        } else if flight.renew_at() < self.keeper.planned.load(Ordering::SeqCst) {
+            self.keeper.look.notify_one();
+        }
+    }
+}
+
+impl Keeper {
+    /// Whether the caller is to start it.
+    fn start(&self) -> bool {
+        !self.running.swap(true, Ordering::SeqCst)
+    }
+
+    /// About to look at all flights: one that is entered from here on must wake it.
+    pub(super) fn looking(&self) {
+        self.planned.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    /// Sleeps until `millis` on `clock`, or until a flight needs an earlier look.
+    pub(super) async fn sleep(&self, clock: &Clock, millis: u64) {
+        self.planned.store(millis, Ordering::SeqCst);
+        let _ = time::timeout_at(clock.moment(millis), self.look.notified()).await;
+    }
+
+    /// Ends it if there is nothing left to look after; whether it did.
+    pub(super) fn retire(&self, flights: &Flights) -> bool {
+        self.running.store(false, Ordering::SeqCst);
+        // A flight entered just before saw it running.
+        flights.is_empty() || !self.start()
+    }
+
+    /// However the task ends, the next flight starts another: also after the runtime it
+    /// ran on was shut down.
+    pub(super) fn stopped(&self) {
+        self.running.store(false, Ordering::SeqCst);
+    }
+}

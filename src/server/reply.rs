@@ -1,0 +1,72 @@
+//! The answers the layer gives itself.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header::TRAILER};
+
+use super::{flow::Shared, response_body::ResponseBody};
+use crate::{event::Event, record::Record, record_key::RecordKey, verdict::Verdict};
+
+/// What an answer lacks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Protection {
+    /// It was given, and could not be recorded.
+    Unrecorded,
+    /// It was given without a claim.
+    Unprotected,
+}
+
+impl<S> Shared<S> {
+    /// The answer of a verdict that executes nothing.
+    pub(super) fn reply<B>(&self, key: &RecordKey, verdict: Verdict) -> Response<ResponseBody<B>> {
+        match verdict {
+            Verdict::Replay(record) => {
+                self.config.emit(&Event::Replayed { key });
+                self.replay(&record)
+            }
+            Verdict::Reject(kind, wait) => {
+                self.config.emit(&Event::Rejected {
+                    key: Some(key),
+                    kind,
+                });
+                let response: Response<Bytes> = self.config.contract.reject(kind, wait);
+                response.map(ResponseBody::bytes)
+            }
+            Verdict::Proceed(_) => unreachable!("who may execute does not reply"),
+        }
+    }
+
+    fn replay<B>(&self, record: &Record) -> Response<ResponseBody<B>> {
+        let mut response = Response::new(ResponseBody::record(record.clone()));
+        if let Some(answer) = record.as_answer() {
+            *response.status_mut() = answer.status;
+            answer.headers.append_to(response.headers_mut());
+        }
+        if let Some(trailers) = record.trailers() {
+            announce(&trailers, response.headers_mut());
+        }
+        let marker = self.config.contract.replay_header.clone();
+        response
+            .headers_mut()
+            .insert(marker, HeaderValue::from_static("true"));
+        response
+    }
+
+    /// Marks an answer that a retry may find executed again.
+    pub(super) fn mark<B>(&self, mut response: Response<B>, protection: Protection) -> Response<B> {
+        let status = HeaderValue::from_static(match protection {
+            Protection::Unrecorded => "unrecorded",
+            Protection::Unprotected => "unprotected",
+        });
+        let name = self.config.contract.status_header.clone();
+        response.headers_mut().insert(name, status);
+        response
+    }
+}
+
+/// `Trailer` belongs to one message and is not recorded; HTTP/1.1 sends only the trailers
+/// it names.
+fn announce(trailers: &HeaderMap, headers: &mut HeaderMap) {
+    for name in trailers.keys() {
+        headers.append(TRAILER, HeaderValue::from(name.clone()));
+    }
+}

@@ -1,0 +1,159 @@
+//! The request body: read whole, kept as the frames that arrived.
+
+use std::{
+    fmt,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use pin_project_lite::pin_project;
+
+use super::call::within;
+use crate::{frames::Frames, rejection::RejectionKind};
+
+/// A request body that has arrived.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    frames: Frames,
+    trailers: Option<HeaderMap>,
+}
+
+/// Reads `body` to its end, within `limit` bytes and `deadline`; `each` sees every frame
+/// as it arrives.
+pub(super) async fn receive<B>(
+    body: B,
+    limit: u64,
+    deadline: Duration,
+    each: impl FnMut(&Bytes),
+) -> Result<Received, RejectionKind>
+where
+    B: Body<Data = Bytes>,
+{
+    within(deadline, read(body, limit, each))
+        .await
+        .unwrap_or(Err(RejectionKind::BodyTimeout))
+}
+
+async fn read<B>(
+    body: B,
+    limit: u64,
+    mut each: impl FnMut(&Bytes),
+) -> Result<Received, RejectionKind>
+where
+    B: Body<Data = Bytes>,
+{
+    let mut body = pin!(body);
+    let mut received = Received::default();
+    let mut room = limit;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| RejectionKind::BodyUnreadable)?;
+        match frame.into_data() {
+            Ok(data) => {
+                let left = room.checked_sub(data.len() as u64);
+                room = left.ok_or(RejectionKind::PayloadTooLarge)?;
+                each(&data);
+                received.frames.push(data);
+            }
+            Err(frame) => received.trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok(received)
+}
+
+pin_project! {
+    /// The body the inner service gets: the one that arrived, untouched, or for a keyed
+    /// request its frames, all there.
+    ///
+    /// The error type is that of the body that arrived; reading a keyed request's body
+    /// never fails, as it was read before.
+    pub struct RequestBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<B> {
+        Passed { #[pin] body: B },
+        Held { received: Received, next: usize, left: u64 },
+    }
+}
+
+impl<B> RequestBody<B> {
+    pub(super) fn passed(body: B) -> Self {
+        Self {
+            kind: Kind::Passed { body },
+        }
+    }
+
+    pub(super) fn held(received: Received) -> Self {
+        let left = received.frames.bytes();
+        Self {
+            kind: Kind::Held {
+                received,
+                next: 0,
+                left,
+            },
+        }
+    }
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.project().kind.project() {
+            KindProj::Passed { body } => body.poll_frame(cx),
+            KindProj::Held {
+                received,
+                next,
+                left,
+            } => {
+                if let Some(frame) = received.frames.as_slice().get(*next) {
+                    *next += 1;
+                    *left -= frame.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+                }
+                Poll::Ready(
+                    received
+                        .trailers
+                        .take()
+                        .map(|trailers| Ok(Frame::trailers(trailers))),
+                )
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Passed { body } => body.is_end_stream(),
+            Kind::Held { received, left, .. } => *left == 0 && received.trailers.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Passed { body } => body.size_hint(),
+            Kind::Held { left, .. } => SizeHint::with_exact(*left),
+        }
+    }
+}
+
+impl<B> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").finish_non_exhaustive()
+    }
+}
