@@ -1,0 +1,137 @@
+//! The settings of the lab.
+//!
+//! | variable | values | default |
+//! |---|---|---|
+//! | `LAB_ADDR` | `HOST:PORT` | `127.0.0.1:0` |
+//! | `LAB_STORE` | `memory` | `memory` |
+//! | `LAB_LEASE_MS` | milliseconds | 30000 |
+//! | `LAB_RETENTION_MS` | milliseconds | 86400000 |
+//! | `LAB_IN_FLIGHT` | `reject` | `reject` |
+//! | `LAB_AFTER_CRASH` | `takeover`, `hold` | `takeover` |
+//! | `LAB_CONTRACT` | `default`, `ietf`, `stripe` | `default` |
+//! | `LAB_FINGERPRINT` | `exact` | `exact` |
+//! | `LAB_REQUIRE_KEY` | `0`, `1` | `0` |
+//! | `LAB_MAX_REQUEST`, `LAB_MAX_RESPONSE` | bytes | 2 MiB, 1 MiB |
+//! | `LAB_SCOPE` | `credentials`, `global` | `credentials` |
+//! | `LAB_STORE_FAILURE` | `refuse`, `proceed` | `refuse` |
+//! | `LAB_MAX_ENTRIES` | keys | that of the store |
+//! | `LAB_EFFECT_LOG` | a file | none |
+
+use std::{env, path::PathBuf, str::FromStr, time::Duration};
+
+use tower_idempotency::{
+    AfterCrash, IdempotencyLayer, MemoryStore, Scope, SharedStore, StoreFailure, WireContract,
+};
+
+/// What the environment says.
+pub struct Settings {
+    pub address: String,
+    pub effect_log: Option<PathBuf>,
+    pub layer: IdempotencyLayer<SharedStore>,
+    pub stats: Stats,
+}
+
+/// What the store can tell of itself.
+#[derive(Clone)]
+pub struct Stats(MemoryStore);
+
+impl Stats {
+    pub fn entries(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
+impl Settings {
+    /// Reads the environment; an unknown value is an error that names it.
+    pub fn from_env() -> Result<Self, String> {
+        one_of("LAB_IN_FLIGHT", &["reject"])?;
+        one_of("LAB_FINGERPRINT", &["exact"])?;
+        one_of("LAB_STORE", &["memory"])?;
+        if let Some(field) = text("LAB_KEY_FIELD") {
+            return Err(unknown("LAB_KEY_FIELD", &field, "no value yet"));
+        }
+        let store = match number("LAB_MAX_ENTRIES")? {
+            Some(entries) => MemoryStore::new().max_entries(entries),
+            None => MemoryStore::new(),
+        };
+        Ok(Self {
+            address: text("LAB_ADDR").unwrap_or_else(|| "127.0.0.1:0".to_owned()),
+            effect_log: text("LAB_EFFECT_LOG").map(PathBuf::from),
+            layer: layer(SharedStore::new(store.clone()))?,
+            stats: Stats(store),
+        })
+    }
+}
+
+type Layer = IdempotencyLayer<SharedStore>;
+
+fn layer(store: SharedStore) -> Result<Layer, String> {
+    let mut layer = IdempotencyLayer::new(store)
+        .contract(match one_of("LAB_CONTRACT", &["default", "ietf", "stripe"])? {
+            "ietf" => WireContract::ietf(),
+            "stripe" => WireContract::stripe(),
+            _ => WireContract::default(),
+        })
+        .after_crash(match one_of("LAB_AFTER_CRASH", &["takeover", "hold"])? {
+            "hold" => AfterCrash::Hold,
+            _ => AfterCrash::Takeover,
+        })
+        .store_failure(match one_of("LAB_STORE_FAILURE", &["refuse", "proceed"])? {
+            "proceed" => StoreFailure::DangerProceed,
+            _ => StoreFailure::Refuse,
+        });
+    if one_of("LAB_SCOPE", &["credentials", "global"])? == "global" {
+        layer = layer.scope_fn(|_| Ok(Scope::global()));
+    }
+    if one_of("LAB_REQUIRE_KEY", &["0", "1"])? == "1" {
+        layer = layer.require_key();
+    }
+    layer = set(layer, "LAB_LEASE_MS", |layer, ms| layer.lease(millis(ms)))?;
+    layer = set(layer, "LAB_RETENTION_MS", |layer, ms| layer.retention(millis(ms)))?;
+    layer = set(layer, "LAB_MAX_REQUEST", Layer::max_request_body)?;
+    set(layer, "LAB_MAX_RESPONSE", Layer::max_response_body)
+}
+
+fn set(layer: Layer, name: &str, setter: fn(Layer, u64) -> Layer) -> Result<Layer, String> {
+    let value = number(name)?;
+    if name == "LAB_LEASE_MS" && value == Some(0) {
+        return Err(unknown(name, "0", "a number above 0"));
+    }
+    Ok(match value {
+        Some(value) => setter(layer, value),
+        None => layer,
+    })
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: FromStr>(name: &str) -> Result<Option<T>, String> {
+    let Some(value) = text(name) else {
+        return Ok(None);
+    };
+    let number = value.parse().map_err(|_| unknown(name, &value, "a number"))?;
+    Ok(Some(number))
+}
+
+/// The value of a variable that takes one of `values`, of which the first is the default.
+fn one_of(name: &str, values: &[&'static str]) -> Result<&'static str, String> {
+    let Some(value) = text(name) else {
+        return Ok(values[0]);
+    };
+    let known = values.iter().find(|known| **known == value);
+    known.copied().ok_or_else(|| unknown(name, &value, &values.join(" or ")))
+}
+
+fn unknown(name: &str, value: &str, known: &str) -> String {
+    format!("{name}={value}: unknown value; known: {known}")
+}
