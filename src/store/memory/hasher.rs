@@ -1,0 +1,86 @@
+//! Hashing what is a digest already.
+
+use std::hash::{BuildHasher, Hasher};
+
+/// Hashes record keys. They are digests, so a multiplication for each half does; the secret
+/// keeps apart keys that somebody searched for because they would meet.
+#[derive(Clone)]
+pub(super) struct DigestHasher {
+    secret: u128,
+    hash: u64,
+}
+
+impl DigestHasher {
+    /// A hasher with a secret of its own.
+    pub(super) fn with_secret(secret: [u8; 16]) -> Self {
+        Self {
+            secret: u128::from_ne_bytes(secret),
+            hash: 0,
+        }
+    }
+}
+
+impl BuildHasher for DigestHasher {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, mut digest: &[u8]) {
+        while let Some((half, rest)) = digest.split_first_chunk() {
+            let (high, low) = halves(u128::from_ne_bytes(*half) ^ self.secret);
+            let (carry, product) = halves(u128::from(high) * u128::from(low));
+            self.hash = self.hash.rotate_left(32) ^ carry ^ product;
+            digest = rest;
+        }
+    }
+
+    /// The length, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "halves are meant")]
+fn halves(whole: u128) -> (u64, u64) {
+    ((whole >> 64) as u64, whole as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record_key::RecordKey;
+    use std::collections::HashSet;
+
+    fn hashes(hasher: &DigestHasher, byte: usize) -> HashSet<u64> {
+        let key = |value| {
+            let mut digest = [7; 32];
+            digest[byte] = value;
+            RecordKey::from_bytes(digest)
+        };
+        (0..=255).map(|value| hasher.hash_one(key(value))).collect()
+    }
+
+    #[test]
+    fn keys_that_share_most_bytes_spread_over_shards_and_places() {
+        let hasher = DigestHasher::with_secret(*b"sixteen secrets!");
+        for byte in 0..32 {
+            let hashes = hashes(&hasher, byte);
+            let low: HashSet<_> = hashes.iter().map(|hash| hash & 0xFFF).collect();
+            let high: HashSet<_> = hashes.iter().map(|hash| hash << 7 >> 52).collect();
+            assert!(low.len() > 200 && high.len() > 200, "byte {byte}");
+        }
+    }
+
+    #[test]
+    fn another_secret_hashes_otherwise() {
+        let one = DigestHasher::with_secret([3; 16]);
+        let other = DigestHasher::with_secret([5; 16]);
+        assert!(hashes(&one, 3).is_disjoint(&hashes(&other, 3)));
+    }
+}

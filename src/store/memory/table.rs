@@ -1,0 +1,347 @@
+//! The verbs, each one critical section under the lock of one shard.
+//!
+//! No lock is held across an await, no second lock is taken under a first, and what leaves
+//! the map is dropped, and its waiters woken, when the lock is free again.
+
+use std::{
+    hash::BuildHasher as _,
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use dashmap::{DashMap, Entry, SharedValue};
+use http::Response;
+use tokio::sync::Notify;
+
+use super::{
+    Resolution,
+    clock::{Clock, Moment, Second},
+    expiry::{Agenda, Item, Reason},
+    hasher::DigestHasher,
+    room::Room,
+    slot::{Done, InFlight, Owner, Sight, Slot},
+};
+use crate::{
+    record::Record,
+    record_key::RecordKey,
+    store::{Claim, Claimed, Completion, Fence, Lease, LeaseToken, Standing, StoreError},
+};
+
+pub(super) struct Table {
+    map: DashMap<RecordKey, Slot, DigestHasher>,
+    pub(super) room: Room,
+    agenda: Agenda,
+    clock: Clock,
+    fences: AtomicU64,
+}
+
+/// How many due keys a claim that takes room clears away. It adds at most two items, so
+/// more than two keep the agenda from growing.
+const CLEARED_PER_CLAIM: usize = 4;
+
+/// How many keys a claim looks at to make room before it gives up.
+const LOOKS_FOR_ROOM: usize = 1024;
+
+impl Table {
+    pub(super) fn new(shards: usize, room: Room) -> Self {
+        let hasher = DigestHasher::with_secret(*LeaseToken::random().as_bytes());
+        Self {
+            map: DashMap::with_hasher_and_shard_amount(hasher, shards),
+            room,
+            agenda: Agenda::new(),
+            clock: Clock::start(),
+            fences: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub(super) fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
+        loop {
+            if let Some(claimed) = self.claim_if_room(claim) {
+                return Ok(claimed);
+            }
+            if !self.make_room() {
+                return Err(StoreError::full());
+            }
+        }
+    }
+
+    /// `None` if the claim needs room and there is none.
+    fn claim_if_room(&self, claim: &Claim<'_>) -> Option<Claimed> {
+        let now = self.now();
+        let mut replaced = None;
+        let lease = match self.map.entry(*claim.key()) {
+            Entry::Occupied(mut entry) => match entry.get_mut().claim(claim, now) {
+                Sight::Stands(claimed) => return Some(claimed),
+                Sight::Free { attempt } => {
+                    let (slot, lease) = self.lease(claim, attempt, now);
+                    replaced = Some(entry.insert(slot));
+                    lease
+                }
+            },
+            Entry::Vacant(entry) => {
+                if !self.room.take() {
+                    return None;
+                }
+                let (slot, lease) = self.lease(claim, 1, now);
+                entry.insert(slot);
+                lease
+            }
+        };
+        if let Some(replaced) = replaced {
+            self.room.shed(replaced.bytes());
+        }
+        self.expect_lapse(claim, now);
+        Some(Claimed::Acquired(lease))
+    }
+
+    fn lease(&self, claim: &Claim<'_>, attempt: u32, now: Moment) -> (Slot, Lease) {
+        let fence = self.next_fence();
+        let held = InFlight::new(claim, fence, attempt, now);
+        (Slot::InFlight(Box::new(held)), claim.won(fence, attempt))
+    }
+
+    /// Higher than every fence before it: fences of one key are drawn under its lock.
+    fn next_fence(&self) -> Fence {
+        Fence::new(self.fences.fetch_add(1, Relaxed) + 1)
+    }
+
+    /// Queues the key for the end of its lease, not for that of its retention: keys that
+    /// are soon released would else pile up there.
+    fn expect_lapse(&self, claim: &Claim<'_>, now: Moment) {
+        let hash = self.hash(claim.key());
+        self.agenda.push(Item {
+            hash,
+            second: now.plus(claim.lease()).over_in(),
+            reason: Reason::Lease,
+        });
+        let stripe = Agenda::stripe_of(hash);
+        self.clear(stripe, now).take(CLEARED_PER_CLAIM).for_each(drop);
+    }
+
+    pub(super) fn complete(
+        &self,
+        lease: &Lease,
+        record: &Record,
+        retention: Duration,
+    ) -> Completion {
+        let until = self.now().plus(retention);
+        let done = Slot::Done(Done {
+            record: record.clone(),
+            fence: lease.fence(),
+            until,
+        });
+        let replaced = match self.finish(lease, done) {
+            Ok(replaced) => replaced,
+            Err(completion) => return completion,
+        };
+        drop(replaced);
+        self.expect_end(lease.key(), until);
+        Completion::Applied
+    }
+
+    fn finish(&self, lease: &Lease, done: Slot) -> Result<Slot, Completion> {
+        let Some(mut slot) = self.map.get_mut(lease.key()) else {
+            return Err(Completion::Lost(Standing::Absent));
+        };
+        match slot.owner(lease, self.now()) {
+            Owner::Holder(_) => {
+                self.room.load(done.bytes());
+                Ok(mem::replace(&mut slot, done))
+            }
+            Owner::Finisher(_) => Err(Completion::AlreadyApplied),
+            Owner::Nobody(standing) => Err(Completion::Lost(standing)),
+        }
+    }
+
+    fn expect_end(&self, key: &RecordKey, until: Moment) {
+        self.agenda.push(Item {
+            hash: self.hash(key),
+            second: until.over_in(),
+            reason: Reason::Record,
+        });
+    }
+
+    pub(super) fn release(&self, lease: &Lease) -> Completion {
+        let mut completion = Completion::AlreadyApplied;
+        let removed = self.map.remove_if_mut(lease.key(), |_, slot| {
+            completion = match slot.owner(lease, self.now()) {
+                Owner::Holder(_) => Completion::Applied,
+                Owner::Finisher(record) => Completion::Lost(Standing::Completed(record.clone())),
+                Owner::Nobody(Standing::Absent) => Completion::AlreadyApplied,
+                Owner::Nobody(standing) => Completion::Lost(standing),
+            };
+            completion == Completion::Applied
+        });
+        if let Some((_, slot)) = removed {
+            self.room.leave(slot.bytes());
+        }
+        completion
+    }
+
+    pub(super) fn renew(&self, lease: &Lease) -> Completion {
+        let Some(mut slot) = self.map.get_mut(lease.key()) else {
+            return Completion::Lost(Standing::Absent);
+        };
+        let now = self.now();
+        match slot.owner(lease, now) {
+            Owner::Holder(held) => {
+                held.renew(lease.duration(), now);
+                Completion::Applied
+            }
+            Owner::Finisher(record) => Completion::Lost(Standing::Completed(record.clone())),
+            Owner::Nobody(standing) => Completion::Lost(standing),
+        }
+    }
+
+    /// The end of the lease with `fence` and who waits for it, if it is held.
+    pub(super) fn watch(&self, key: &RecordKey, fence: Fence) -> Option<(Arc<Notify>, Moment)> {
+        match &mut *self.map.get_mut(key)? {
+            Slot::InFlight(held) => held.watch(fence, self.now()),
+            Slot::Done(_) => None,
+        }
+    }
+
+    pub(super) fn forget(&self, key: &RecordKey) -> Standing {
+        let Some((_, slot)) = self.map.remove(key) else {
+            return Standing::Absent;
+        };
+        self.room.leave(slot.bytes());
+        slot.standing(self.now())
+    }
+
+    pub(super) fn resolve(
+        &self,
+        key: &RecordKey,
+        response: &Response<Bytes>,
+        retention: Duration,
+    ) -> Resolution {
+        let until = self.now().plus(retention);
+        match self.replace_lapsed(key, response, until) {
+            Ok(replaced) => drop(replaced),
+            Err(resolution) => return resolution,
+        }
+        self.expect_end(key, until);
+        Resolution::Resolved
+    }
+
+    fn replace_lapsed(
+        &self,
+        key: &RecordKey,
+        response: &Response<Bytes>,
+        until: Moment,
+    ) -> Result<Slot, Resolution> {
+        let mut slot = self.map.get_mut(key).ok_or(Resolution::Absent)?;
+        let now = self.now();
+        let fingerprint = match &*slot {
+            slot if slot.is_gone(now) => return Err(Resolution::Absent),
+            Slot::Done(_) => return Err(Resolution::AlreadyCompleted),
+            Slot::InFlight(held) if !held.has_lapsed(now) => return Err(Resolution::StillInFlight),
+            Slot::InFlight(held) => held.fingerprint,
+        };
+        let done = Slot::Done(Done {
+            record: Record::answer(fingerprint, response),
+            fence: self.next_fence(),
+            until,
+        });
+        self.room.load(done.bytes());
+        Ok(mem::replace(&mut slot, done))
+    }
+
+    /// Removes all that is gone by now, and says how much that was.
+    pub(super) fn sweep(&self) -> usize {
+        let now = self.now();
+        let stripes = 0..Agenda::STRIPES;
+        stripes
+            .flat_map(|stripe| self.clear(stripe, now))
+            .filter(|removed| *removed)
+            .count()
+    }
+
+    /// Clears due keys of a stripe away one by one, and says of each whether it was gone.
+    fn clear(&self, stripe: usize, now: Moment) -> impl Iterator<Item = bool> {
+        let due = move || self.agenda.pop_due(stripe, now.second());
+        std::iter::from_fn(due).map(|item| self.look(item))
+    }
+
+    /// Removes what `item` stands for if it is gone, or queues it again.
+    fn look(&self, item: Item) -> bool {
+        let now = self.now();
+        if self.remove(item, |slot| slot.is_gone(now)) {
+            return true;
+        }
+        if let Some(second) = self.requeue(item, now) {
+            self.agenda.push(Item { second, ..item });
+        }
+        false
+    }
+
+    fn remove(&self, item: Item, is_due: impl Fn(&Slot) -> bool) -> bool {
+        let mut shard = self.map.shards()[self.shard(item.hash)].write();
+        let removed = shard.remove_entry(item.hash, |(_, slot)| {
+            is_meant(slot.get(), item) && is_due(slot.get())
+        });
+        drop(shard);
+        let removed = removed.map(|(_, slot)| SharedValue::into_inner(slot));
+        if let Some(slot) = &removed {
+            self.room.leave(slot.bytes());
+        }
+        removed.is_some()
+    }
+
+    fn requeue(&self, item: Item, now: Moment) -> Option<Second> {
+        let mut shard = self.map.shards()[self.shard(item.hash)].write();
+        let (_, slot) = shard.get_mut(item.hash, |(_, slot)| is_meant(slot.get(), item))?;
+        match slot.get_mut() {
+            Slot::InFlight(held) => Some(held.requeue(now)),
+            Slot::Done(_) => None,
+        }
+    }
+
+    /// Clears away what is gone, then, if the store was told so, evicts the records that
+    /// expire first, until there is room. Never what is in flight.
+    fn make_room(&self) -> bool {
+        let now = self.now();
+        let stripes = 0..Agenda::STRIPES;
+        let gone = stripes.flat_map(|stripe| self.clear(stripe, now));
+        let evicted = std::iter::from_fn(|| self.evict());
+        gone.chain(evicted)
+            .take(LOOKS_FOR_ROOM)
+            .any(|removed| removed && self.room.is_left())
+    }
+
+    /// `None` if there is nothing to evict.
+    fn evict(&self) -> Option<bool> {
+        if !self.room.evict_completed.load(Relaxed) {
+            return None;
+        }
+        let item = self.agenda.pop_first_record()?;
+        Some(self.remove(item, |_| true))
+    }
+
+    fn hash(&self, key: &RecordKey) -> u64 {
+        self.map.hasher().hash_one(key)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "as the map does")]
+    fn shard(&self, hash: u64) -> usize {
+        self.map.determine_shard(hash as usize)
+    }
+}
+
+/// Whether a look at `item` means this slot, and is not left over from an earlier one.
+fn is_meant(slot: &Slot, item: Item) -> bool {
+    match (slot, item.reason) {
+        (Slot::InFlight(held), Reason::Lease) => held.queued() == item.second,
+        (Slot::Done(done), Reason::Record) => done.until.over_in() == item.second,
+        (Slot::InFlight(_), Reason::Record) | (Slot::Done(_), Reason::Lease) => false,
+    }
+}
