@@ -57,7 +57,12 @@ async fn pay(
 }
 
 async fn show(State(ledger): State<Ledger>) -> Json<Vec<Payment>> {
-    Json(ledger.lock().expect("nobody panics with the ledger").clone())
+    Json(
+        ledger
+            .lock()
+            .expect("nobody panics with the ledger")
+            .clone(),
+    )
 }
 
 #[tokio::main]

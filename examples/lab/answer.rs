@@ -13,20 +13,20 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 
 /// The shape of a body.
 #[derive(Default)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Its size; without one it is JSON.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// A live body, in as many frames.
-    pub chunks: Option<u64>,
+    pub(crate) chunks: Option<u64>,
     /// Before each frame of a live body but the first.
-    pub pause: Duration,
+    pub(crate) pause: Duration,
     /// It fails after this many bytes.
-    pub fail_at: Option<u64>,
+    pub(crate) fail_at: Option<u64>,
 }
 
 type Field = (HeaderName, HeaderValue);
 
-pub fn response(shape: &Shape, json: &str, trailers: &[Field]) -> Response {
+pub(crate) fn response(shape: &Shape, json: &str, trailers: &[Field]) -> Response {
     let content = match shape.bytes {
         Some(bytes) => Bytes::from(pattern(bytes)),
         None => Bytes::from(json.to_owned()),
@@ -74,8 +74,14 @@ fn live(shape: &Shape, content: &Bytes, trailers: Option<HeaderMap>) -> Body {
 /// As many pieces as asked for, up to where the body is to fail.
 fn cut(shape: &Shape, content: &Bytes) -> Vec<Bytes> {
     let total = content.len();
-    let chunks = usize::try_from(shape.chunks.unwrap_or(1)).unwrap_or(usize::MAX).max(1);
-    let until = shape.fail_at.and_then(|at| usize::try_from(at).ok()).unwrap_or(total).min(total);
+    let chunks = usize::try_from(shape.chunks.unwrap_or(1))
+        .unwrap_or(usize::MAX)
+        .max(1);
+    let until = shape
+        .fail_at
+        .and_then(|at| usize::try_from(at).ok())
+        .unwrap_or(total)
+        .min(total);
     let border = |chunk: usize| (chunk * total / chunks).min(until);
     (0..chunks)
         .map(|chunk| content.slice(border(chunk)..border(chunk + 1)))
@@ -84,12 +90,14 @@ fn cut(shape: &Shape, content: &Bytes) -> Vec<Bytes> {
 }
 
 fn paced<T: Send + 'static>(frames: Vec<T>, pause: Duration) -> impl Stream<Item = T> + Send {
-    stream::iter(frames).enumerate().then(move |(at, frame)| async move {
-        if at > 0 && !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        frame
-    })
+    stream::iter(frames)
+        .enumerate()
+        .then(move |(at, frame)| async move {
+            if at > 0 && !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            frame
+        })
 }
 
 /// Letters and line ends, so that a person can look at them.

@@ -42,19 +42,22 @@ use crate::{
 };
 
 /// What the lab remembers.
-pub struct Lab {
+pub(crate) struct Lab {
     executions: AtomicU64,
     log: Option<File>,
 }
 
 impl Lab {
-    pub fn new(settings: &Settings) -> io::Result<Self> {
+    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
         let open = |path| OpenOptions::new().append(true).create(true).open(path);
         let log = settings.effect_log.as_ref().map(open).transpose()?;
-        Ok(Self { executions: AtomicU64::new(0), log })
+        Ok(Self {
+            executions: AtomicU64::new(0),
+            log,
+        })
     }
 
-    pub fn executions(&self) -> u64 {
+    pub(crate) fn executions(&self) -> u64 {
         self.executions.load(Ordering::SeqCst)
     }
 
@@ -64,15 +67,19 @@ impl Lab {
         let key = operation.map_or("-", |operation| operation.key().as_str());
         let (attempt, fence) = numbers(operation);
         let line = format!("{key} {attempt} {fence} {} {uuid}\n", process::id());
-        self.log.as_ref().map_or(Ok(()), |mut log| log.write_all(line.as_bytes()))
+        self.log
+            .as_ref()
+            .map_or(Ok(()), |mut log| log.write_all(line.as_bytes()))
     }
 }
 
 fn numbers(operation: Option<&Idempotency>) -> (u32, u64) {
-    operation.map_or((0, 0), |operation| (operation.attempt(), operation.fence().get()))
+    operation.map_or((0, 0), |operation| {
+        (operation.attempt(), operation.fence().get())
+    })
 }
 
-pub async fn effect(
+pub(crate) async fn effect(
     State((lab, _)): State<(Arc<Lab>, Stats)>,
     operation: Option<Idempotency>,
     method: Method,
@@ -100,9 +107,13 @@ pub async fn effect(
         "fence": fence,
         "method": method.as_str(),
         "path": uri.path(),
-        "sha256": format!("{:x}", Sha256::digest(&body)),
+        "sha256": hex(&Sha256::digest(&body)),
     });
     asked.answer(&json.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a query asks for.
@@ -124,7 +135,9 @@ impl Asked {
         let mut asked = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            asked.take(name, value).map_err(|error| format!("{name}={value}: {error}"))?;
+            asked
+                .take(name, value)
+                .map_err(|error| format!("{name}={value}: {error}"))?;
         }
         Ok(asked)
     }
@@ -177,7 +190,10 @@ impl Asked {
 /// `name:value`, each percent-encoded bytes.
 fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let bytes: Vec<u8> = percent_decode_str(text).collect();
-    let colon = bytes.iter().position(|byte| *byte == b':').ok_or("no colon")?;
+    let colon = bytes
+        .iter()
+        .position(|byte| *byte == b':')
+        .ok_or("no colon")?;
     let name = HeaderName::from_bytes(&bytes[..colon]).map_err(|error| error.to_string())?;
     let value = HeaderValue::from_bytes(&bytes[colon + 1..]).map_err(|error| error.to_string())?;
     Ok((name, value))

@@ -58,7 +58,9 @@ async fn serve(settings: Settings) -> std::io::Result<()> {
     let listener = TcpListener::bind(&settings.address).await?;
     println!("listening on http://{}", listener.local_addr()?);
     std::io::stdout().flush()?;
-    axum::serve(listener, app).with_graceful_shutdown(asked_to_stop()).await?;
+    axum::serve(listener, app)
+        .with_graceful_shutdown(asked_to_stop())
+        .await?;
     layer.drain(Duration::from_secs(30)).await;
     Ok(())
 }

@@ -24,30 +24,30 @@ use tower_idempotency::{
 };
 
 /// What the environment says.
-pub struct Settings {
-    pub address: String,
-    pub effect_log: Option<PathBuf>,
-    pub layer: IdempotencyLayer<SharedStore>,
-    pub stats: Stats,
+pub(crate) struct Settings {
+    pub(crate) address: String,
+    pub(crate) effect_log: Option<PathBuf>,
+    pub(crate) layer: IdempotencyLayer<SharedStore>,
+    pub(crate) stats: Stats,
 }
 
 /// What the store can tell of itself.
 #[derive(Clone)]
-pub struct Stats(MemoryStore);
+pub(crate) struct Stats(MemoryStore);
 
 impl Stats {
-    pub fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.0.len()
     }
 
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.bytes()
     }
 }
 
 impl Settings {
     /// Reads the environment; an unknown value is an error that names it.
-    pub fn from_env() -> Result<Self, String> {
+    pub(crate) fn from_env() -> Result<Self, String> {
         one_of("LAB_IN_FLIGHT", &["reject"])?;
         one_of("LAB_FINGERPRINT", &["exact"])?;
         one_of("LAB_STORE", &["memory"])?;
@@ -71,11 +71,13 @@ type Layer = IdempotencyLayer<SharedStore>;
 
 fn layer(store: SharedStore) -> Result<Layer, String> {
     let mut layer = IdempotencyLayer::new(store)
-        .contract(match one_of("LAB_CONTRACT", &["default", "ietf", "stripe"])? {
-            "ietf" => WireContract::ietf(),
-            "stripe" => WireContract::stripe(),
-            _ => WireContract::default(),
-        })
+        .contract(
+            match one_of("LAB_CONTRACT", &["default", "ietf", "stripe"])? {
+                "ietf" => WireContract::ietf(),
+                "stripe" => WireContract::stripe(),
+                _ => WireContract::default(),
+            },
+        )
         .after_crash(match one_of("LAB_AFTER_CRASH", &["takeover", "hold"])? {
             "hold" => AfterCrash::Hold,
             _ => AfterCrash::Takeover,
@@ -91,7 +93,9 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
         layer = layer.require_key();
     }
     layer = set(layer, "LAB_LEASE_MS", |layer, ms| layer.lease(millis(ms)))?;
-    layer = set(layer, "LAB_RETENTION_MS", |layer, ms| layer.retention(millis(ms)))?;
+    layer = set(layer, "LAB_RETENTION_MS", |layer, ms| {
+        layer.retention(millis(ms))
+    })?;
     layer = set(layer, "LAB_MAX_REQUEST", Layer::max_request_body)?;
     set(layer, "LAB_MAX_RESPONSE", Layer::max_response_body)
 }
@@ -119,7 +123,9 @@ fn number<T: FromStr>(name: &str) -> Result<Option<T>, String> {
     let Some(value) = text(name) else {
         return Ok(None);
     };
-    let number = value.parse().map_err(|_| unknown(name, &value, "a number"))?;
+    let number = value
+        .parse()
+        .map_err(|_| unknown(name, &value, "a number"))?;
     Ok(Some(number))
 }
 
@@ -129,7 +135,9 @@ fn one_of(name: &str, values: &[&'static str]) -> Result<&'static str, String> {
         return Ok(values[0]);
     };
     let known = values.iter().find(|known| **known == value);
-    known.copied().ok_or_else(|| unknown(name, &value, &values.join(" or ")))
+    known
+        .copied()
+        .ok_or_else(|| unknown(name, &value, &values.join(" or ")))
 }
 
 fn unknown(name: &str, value: &str, known: &str) -> String {
