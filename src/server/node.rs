@@ -75,8 +75,8 @@ impl<S: Store> Node<S> {
     pub(super) fn look_after(self: &Arc<Self>, flight: &Arc<Flight>) {
         self.flights.insert(flight);
         if self.keeper.start() {
-            let (node, runtime) = (Arc::clone(self), Handle::current());
-            from_outside(move || drop(runtime.spawn(lease::keep(node))));
+            let (keeper, runtime) = (lease::keep(Arc::clone(self)), Handle::current());
+            from_outside(move || drop(runtime.spawn(keeper)));
         } else if flight.renew_at() < self.keeper.planned.load(Ordering::SeqCst) {
             let node = Arc::clone(self);
             from_outside(move || node.keeper.look.notify_one());
