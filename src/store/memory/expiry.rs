@@ -57,7 +57,12 @@ impl Agenda {
 
     /// Takes the item of the record that expires first.
     pub(super) fn pop_first_record(&self) -> Option<Item> {
-        let first = |stripe: &usize| self.lock(*stripe).records.first_key_value().map(|(s, _)| *s);
+        let first = |stripe: &usize| {
+            self.lock(*stripe)
+                .records
+                .first_key_value()
+                .map(|(s, _)| *s)
+        };
         let stripe = (0..Self::STRIPES)
             .filter_map(|stripe| Some((first(&stripe)?, stripe)))
             .min()?

@@ -1,9 +1,6 @@
 //! How much the store may hold, and how much it holds.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize,
-    Ordering::Relaxed,
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The bounds of a store and what is used of them.
 pub(super) struct Room {

@@ -124,7 +124,9 @@ impl Table {
             reason: Reason::Lease,
         });
         let stripe = Agenda::stripe_of(hash);
-        self.clear(stripe, now).take(CLEARED_PER_CLAIM).for_each(drop);
+        self.clear(stripe, now)
+            .take(CLEARED_PER_CLAIM)
+            .for_each(drop);
     }
 
     pub(super) fn complete(
