@@ -38,8 +38,8 @@ pub async fn renewed_lease_outlives_its_first_deadline<H: Harness>(harness: &H) 
     assert_eq!(scene.take_over().await.attempt(), 2);
 }
 
-/// A record is kept for its retention from the completion on, however long ago the claim
-/// was and whatever retention that had.
+/// A record is kept for its retention from the completion on and no longer, however long
+/// ago the claim was and whatever lease and retention that had.
 pub async fn retention_starts_at_completion<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;
     let claim = scene.claim().retained_for(scene.ticks(1));
@@ -54,6 +54,8 @@ pub async fn retention_starts_at_completion<H: Harness>(harness: &H) {
         scene.other_found(&scene.claim()).await,
         Claimed::Completed(record)
     );
+    scene.pass(3).await;
+    assert_eq!(scene.take_over().await.attempt(), 1);
 }
 
 /// An expired record is as if it never was: any request gets the key, as a first attempt,

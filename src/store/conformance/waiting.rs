@@ -75,7 +75,7 @@ pub async fn settled_wakes_every_waiter<H: Harness>(harness: &H) {
 pub async fn settled_does_not_outsleep_the_limit<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;
     let fence = scene.acquire().await.fence();
-    let limit = scene.ticks(2);
+    let limit = scene.ticks(3);
     assert_settled(&*scene.other, &scene, 5, fence, limit).await;
     assert_settled(&*scene.other, &scene, 3, fence, Duration::ZERO).await;
 }
