@@ -129,7 +129,7 @@ impl Broken {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Keys) -> T) -> T {
-        work(&mut self.keys.lock().unwrap())
+        work(&mut self.keys.lock().expect("no panic under the lock"))
     }
 
     fn key(&self, key: &RecordKey) -> RecordKey {
