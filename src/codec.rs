@@ -137,21 +137,26 @@ fn decode_sections(mut bytes: Bytes) -> Option<Record> {
     let trailers = Fields::from_block(bytes.split_to(trailers))?;
     let content = match (kind, status) {
         (SEALED, 0) if headers.len() + trailers.len() + body == 0 => Content::Sealed,
-        (ANSWER | ANSWER_WITH_TRAILERS, status) => Content::Answer(Answer {
-            status: StatusCode::from_u16(status).ok()?,
-            headers,
-            body: Frames::from(bytes),
-            trailers: boxed_trailers(kind, trailers)?,
-        }),
+        (ANSWER, _) if trailers.len() == 0 => answer(status, headers, bytes, None)?,
+        (ANSWER_WITH_TRAILERS, _) => answer(status, headers, bytes, Some(Box::new(trailers)))?,
         _ => return None,
     };
     Some(Record::new(fingerprint, content))
 }
 
-fn boxed_trailers(kind: u8, trailers: Fields) -> Option<Option<Box<Fields>>> {
-    match kind {
-        ANSWER_WITH_TRAILERS => Some(Some(Box::new(trailers))),
-        _ if trailers.len() == 0 => Some(None),
-        _ => None,
-    }
+fn answer(
+    status: u16,
+    headers: Fields,
+    body: Bytes,
+    trailers: Option<Box<Fields>>,
+) -> Option<Content> {
+    Some(Content::Answer(Answer {
+        status: StatusCode::from_u16(status).ok()?,
+        headers,
+        body: Frames::from(body),
+        trailers,
+    }))
 }
+
+#[cfg(test)]
+mod tests;
