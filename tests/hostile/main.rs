@@ -1,5 +1,7 @@
 //! What the fuzz targets try for hours, for a moment.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod invariants;
 
 use proptest::{collection::vec, prelude::*};
