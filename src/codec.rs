@@ -137,25 +137,19 @@ fn decode_sections(mut bytes: Bytes) -> Option<Record> {
     let trailers = Fields::from_block(bytes.split_to(trailers))?;
     let content = match (kind, status) {
         (SEALED, 0) if headers.len() + trailers.len() + body == 0 => Content::Sealed,
-        (ANSWER, _) if trailers.len() == 0 => answer(status, headers, bytes, None)?,
-        (ANSWER_WITH_TRAILERS, _) => answer(status, headers, bytes, Some(Box::new(trailers)))?,
+        (ANSWER | ANSWER_WITH_TRAILERS, status) => Content::Answer(Answer {
+            status: StatusCode::from_u16(status).ok()?,
+            headers,
+            body: Frames::from(bytes),
+            trailers: match kind {
+                ANSWER_WITH_TRAILERS => Some(Box::new(trailers)),
+                _ if trailers.len() == 0 => None,
+                _ => return None,
+            },
+        }),
         _ => return None,
     };
     Some(Record::new(fingerprint, content))
-}
-
-fn answer(
-    status: u16,
-    headers: Fields,
-    body: Bytes,
-    trailers: Option<Box<Fields>>,
-) -> Option<Content> {
-    Some(Content::Answer(Answer {
-        status: StatusCode::from_u16(status).ok()?,
-        headers,
-        body: Frames::from(body),
-        trailers,
-    }))
 }
 
 #[cfg(test)]
