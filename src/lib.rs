@@ -9,6 +9,8 @@ mod fields;
 mod fingerprint;
 mod frames;
 mod key;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod policy;
 mod record;
 mod record_key;
@@ -19,6 +21,8 @@ pub mod store;
 mod target;
 mod verdict;
 
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsObserver;
 #[cfg(feature = "memory")]
 pub use self::store::MemoryStore;
 pub use self::{
