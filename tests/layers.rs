@@ -235,7 +235,7 @@ async fn inside_a_body_limit_nothing_is_claimed_for_a_body_over_it() {
         .layer(layer.clone())
         .layer(RequestBodyLimitLayer::new(8))
         .with_state(runs.clone());
-    for over in [announced("123456789")] {
+    for over in [announced("123456789"), streamed("123456789")] {
         let refused = send(&app, over).await;
         assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(layer.store().is_empty());
