@@ -26,7 +26,7 @@ pub const MAX_KEY_LEN: usize = 255;
 pub struct Key {
     /// The header value the key stands in, so that keeping a key copies nothing.
     value: HeaderValue,
-    span: Range<usize>,
+    span: Range<u32>,
 }
 
 impl Key {
@@ -52,9 +52,11 @@ impl Key {
 
     /// The key that stands at `span` of a value already checked.
     fn within(value: &HeaderValue, span: Range<usize>) -> Self {
+        // A field value beyond 4 GiB has never been received.
+        let border = |at| u32::try_from(at).unwrap_or(u32::MAX);
         Self {
             value: value.clone(),
-            span,
+            span: border(span.start)..border(span.end),
         }
     }
 
@@ -84,7 +86,8 @@ fn check(key: &[u8]) -> Result<(), InvalidKey> {
 
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
-        &self.value.as_bytes()[self.span.clone()]
+        let span = self.span.start as usize..self.span.end as usize;
+        &self.value.as_bytes()[span]
     }
 }
 

@@ -109,5 +109,6 @@ fn verbs_can_be_spawned() {
 fn sizes() {
     assert_eq!(size_of::<Record>(), size_of::<usize>());
     assert_eq!(size_of::<SharedStore>(), 2 * size_of::<usize>());
+    assert!(size_of::<Key>() <= size_of::<http::HeaderValue>() + 8);
     assert_eq!(size_of::<Frames>(), size_of::<bytes::Bytes>());
 }
