@@ -89,7 +89,8 @@ impl WireContract {
         }
     }
 
-    /// The status of a mismatch. Default: 409.
+    /// The status of a mismatch. Default: 409. Over gRPC, 409 is `ALREADY_EXISTS` and any
+    /// other is `FAILED_PRECONDITION`.
     #[must_use]
     pub fn conflict_status(mut self, status: StatusCode) -> Self {
         self.conflict = status;
@@ -151,7 +152,7 @@ impl WireContract {
         self.render(RenderFn(render))
     }
 
-    fn status(&self, kind: RejectionKind) -> StatusCode {
+    pub(crate) fn status(&self, kind: RejectionKind) -> StatusCode {
         match kind {
             RejectionKind::KeyRequired
             | RejectionKind::KeyInvalid(_)

@@ -34,6 +34,7 @@
 //! |---|---|---|
 //! | `memory` | [`MemoryStore`] | yes |
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
+//! | `grpc` | gRPC calls, as tonic serves them: `grpc` | |
 //! | `conformance` | the laws of a store as a test suite | |
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -46,10 +47,13 @@ mod event;
 mod fields;
 mod fingerprint;
 mod frames;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod key;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod policy;
+mod protocol;
 mod record;
 mod record_key;
 pub mod rejection;

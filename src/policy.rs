@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, response::Parts};
+use http::{HeaderMap, StatusCode, response::Parts};
+
+use crate::protocol::GRPC_STATUS;
 
 /// What becomes of a fresh answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +163,18 @@ impl RecordPolicy for ByStatus {
     }
 }
 
+/// What becomes of the answer to a gRPC call with these header fields or trailers; `None`
+/// if they do not say how the call ended.
+pub(crate) fn by_grpc_status(fields: &HeaderMap) -> Option<Directive> {
+    let status = fields.get(GRPC_STATUS)?;
+    Some(match status.as_bytes() {
+        // OK, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION,
+        // OUT_OF_RANGE, UNIMPLEMENTED: the same call would end the same way again.
+        b"0" | b"3" | b"5" | b"6" | b"9" | b"11" | b"12" => Directive::record(),
+        _ => Directive::release(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +217,27 @@ mod tests {
         let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86400));
         assert_eq!(Directive::record().retention_or(day), day);
         assert_eq!(Directive::seal().retention(hour).retention_or(day), hour);
+    }
+
+    #[test]
+    fn by_the_status_of_a_call() {
+        let outcome = |status: &str| {
+            let fields = [("grpc-status".parse().unwrap(), status.parse().unwrap())];
+            by_grpc_status(&HeaderMap::from_iter(fields)).map(|directive| directive.outcome())
+        };
+        for code in 0..=17 {
+            let recorded = [0, 3, 5, 6, 9, 11, 12].contains(&code);
+            let expected = if recorded {
+                Outcome::Record
+            } else {
+                Outcome::Release
+            };
+            assert_eq!(outcome(&code.to_string()), Some(expected), "{code}");
+        }
+        for nonsense in ["", "x", "00", "-1", "0 "] {
+            assert_ne!(outcome(nonsense), None);
+        }
+        assert_eq!(outcome(""), Some(Outcome::Release));
+        assert_eq!(by_grpc_status(&HeaderMap::new()), None);
     }
 }

@@ -64,7 +64,7 @@ impl Config {
         if announced_length(&parts, &body) > self.max_request_body {
             return Admission::Refused(RejectionKind::PayloadTooLarge, Some(record_key));
         }
-        let fingerprint = self.fingerprint.begin(&parts);
+        let fingerprint = self.begin_fingerprint(&parts);
         let operation = Operation {
             key,
             record_key,

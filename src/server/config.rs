@@ -2,16 +2,19 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{Method, request::Parts};
+use bytes::Bytes;
+use http::{Method, Response, request::Parts, response};
 
 use crate::{
     contract::WireContract,
     event::{Event, Observer},
     fields::RecordedHeaders,
-    fingerprint::{ExactFingerprint, Fingerprinter},
+    fingerprint::{ExactFingerprint, FingerprintState, Fingerprinter},
     key::{HeaderKey, KeySource},
-    policy::RecordPolicy,
+    policy::{Directive, RecordPolicy, by_grpc_status},
+    protocol::Protocol,
     record_key::KeySpace,
+    rejection::RejectionKind,
     scope::{CredentialScope, ScopeSource},
     store::AfterCrash,
 };
@@ -59,6 +62,8 @@ type When = dyn Fn(&Parts) -> bool + Send + Sync;
 
 #[derive(Clone)]
 pub(crate) struct Config {
+    /// What the requests speak that this is for.
+    pub(crate) protocol: Protocol,
     pub(crate) methods: Arc<[Method]>,
     pub(crate) when: Option<Arc<When>>,
     pub(crate) presence: KeyPresence,
@@ -66,7 +71,7 @@ pub(crate) struct Config {
     pub(crate) key_space: Option<KeySpace>,
     pub(crate) namespace: Arc<str>,
     pub(crate) scope: Arc<dyn ScopeSource>,
-    pub(crate) fingerprint: Arc<dyn Fingerprinter>,
+    pub(crate) fingerprint: Option<Arc<dyn Fingerprinter>>,
     pub(crate) max_request_body: u64,
     pub(crate) body_deadline: Duration,
     pub(crate) max_response_body: u64,
@@ -99,6 +104,7 @@ pub(crate) enum KeyFrom {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            protocol: Protocol::Http,
             methods: Arc::new([Method::POST, Method::PATCH]),
             when: None,
             presence: KeyPresence::Optional,
@@ -106,7 +112,7 @@ impl Default for Config {
             key_space: None,
             namespace: Arc::from(""),
             scope: Arc::new(CredentialScope::new()),
-            fingerprint: Arc::new(ExactFingerprint::new()),
+            fingerprint: None,
             max_request_body: 2 * 1024 * 1024,
             body_deadline: Duration::from_secs(30),
             max_response_body: 1024 * 1024,
@@ -141,9 +147,42 @@ impl Config {
         self.key_space.unwrap_or(self.contract.key_space)
     }
 
-    pub(crate) fn policy(&self) -> &dyn RecordPolicy {
+    /// The same settings, for gRPC calls. Only those pass in that the user opted in.
+    pub(crate) fn for_grpc(&self) -> Self {
+        let mut config = self.clone();
+        config.protocol = Protocol::Grpc;
+        config.when = Some(opted_in(config.when));
+        config
+    }
+
+    /// Begins the fingerprint of the request with this head.
+    pub(crate) fn begin_fingerprint(&self, parts: &Parts) -> FingerprintState {
+        match &self.fingerprint {
+            Some(fingerprint) => fingerprint.begin(parts),
+            #[cfg(feature = "grpc")]
+            None if self.protocol == Protocol::Grpc => crate::grpc::MessageFingerprint::new()
+                .max_unpacked(self.max_request_body)
+                .begin(parts),
+            None => ExactFingerprint::new().begin(parts),
+        }
+    }
+
+    /// What becomes of the answer with this head; `None` if its trailers will tell.
+    pub(crate) fn directive(&self, parts: &response::Parts) -> Option<Directive> {
         let policy = self.policy.as_ref().unwrap_or(&self.contract.policy);
-        &**policy
+        match self.protocol {
+            Protocol::Http => Some(policy.directive(parts)),
+            Protocol::Grpc => by_grpc_status(&parts.headers),
+        }
+    }
+
+    /// The response that refuses a request; `wait` is how long the reason may last.
+    pub(crate) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Response<Bytes> {
+        #[cfg(feature = "grpc")]
+        if self.protocol == Protocol::Grpc {
+            return crate::grpc::refuse(kind, self.contract.status(kind), wait);
+        }
+        self.contract.reject(kind, wait)
     }
 
     /// Tells `tracing` and every observer.
@@ -153,6 +192,21 @@ impl Config {
             observer.observe(event);
         }
     }
+}
+
+/// Lets a gRPC call in only if a predicate was set, and admits it.
+#[cfg(feature = "grpc")]
+fn opted_in(when: Option<Arc<When>>) -> Arc<When> {
+    Arc::new(move |parts| {
+        let admitted = when.as_ref().is_some_and(|when| when(parts));
+        admitted && crate::grpc::is_call(&parts.headers)
+    })
+}
+
+/// How a call ended cannot be told without the feature: none is let in.
+#[cfg(not(feature = "grpc"))]
+fn opted_in(_: Option<Arc<When>>) -> Arc<When> {
+    Arc::new(|_| false)
 }
 
 impl fmt::Debug for Config {

@@ -148,7 +148,7 @@ impl<S> IdempotencyLayer<S> {
     /// [`ExactFingerprint`](crate::ExactFingerprint).
     #[must_use]
     pub fn fingerprint(self, fingerprint: impl Fingerprinter) -> Self {
-        self.set(|config| config.fingerprint = Arc::new(fingerprint))
+        self.set(|config| config.fingerprint = Some(Arc::new(fingerprint)))
     }
 
     /// Decides by a function what makes two requests the same.

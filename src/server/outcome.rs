@@ -9,7 +9,7 @@ use super::{
     flow::Shared,
     gather::{Gathered, gather},
     lease::{Held, Settled},
-    pump::{Head, Pump, settle_unkept},
+    pump::{Decided, Head, Pump, settle_unkept, settle_whole},
     recording::Recording,
     reply::Protection,
     response_body::{ResponseBody, Rest},
@@ -38,10 +38,10 @@ impl<S: Store> Shared<S> {
         let (mut parts, body) = response.into_parts();
         parts.headers.remove(&self.config.contract.replay_header);
         let by_handler = parts.extensions.remove::<Directive>();
-        let directive = by_handler.unwrap_or_else(|| self.config.policy().directive(&parts));
-        let head = self.head(fingerprint, &parts, &directive);
+        let directive = by_handler.or_else(|| self.config.directive(&parts));
+        let head = self.head(fingerprint, &parts, directive);
         let key = *held.flight().lease.key();
-        let settled = match directive.outcome() {
+        let settled = match directive.map_or(Outcome::Record, |directive| directive.outcome()) {
             Outcome::Record => return self.record(held, head, parts, body).await,
             Outcome::Seal => {
                 held.seal(fingerprint, head.retention, Cause::Directive)
@@ -53,12 +53,17 @@ impl<S: Store> Shared<S> {
         self.conclude(settled, &key, fingerprint, response)
     }
 
-    fn head(&self, fingerprint: Fingerprint, parts: &Parts, directive: &Directive) -> Head {
+    fn head(&self, fingerprint: Fingerprint, parts: &Parts, directive: Option<Directive>) -> Head {
+        let retention = self.config.retention;
         Head {
             fingerprint,
             status: parts.status,
             headers: self.config.recorded_headers.pack(&parts.headers),
-            retention: directive.retention_or(self.config.retention),
+            retention: directive.map_or(retention, |directive| directive.retention_or(retention)),
+            decided: match directive {
+                Some(_) => Decided::ByHead,
+                None => Decided::ByTrailers,
+            },
         }
     }
 
@@ -77,9 +82,7 @@ impl<S: Store> Shared<S> {
         let limit = self.config.max_response_body;
         let (settled, body) = match gather(body, limit).await {
             Gathered::Whole(frames, trailers) => {
-                let retention = head.retention;
-                let record = head.record(frames, trailers.as_ref());
-                let settled = held.complete(&record, retention).await;
+                let (settled, record) = settle_whole(held, head, frames, trailers.as_ref()).await;
                 (settled, ResponseBody::record(record))
             }
             Gathered::Live(frames, body) => {

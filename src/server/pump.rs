@@ -19,6 +19,7 @@ use crate::{
     fields::Fields,
     fingerprint::Fingerprint,
     frames::Frames,
+    policy::{Outcome, by_grpc_status},
     record::{Answer, Content, Record},
     store::Store,
 };
@@ -29,9 +30,28 @@ pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: Fields,
     pub(super) retention: Duration,
+    pub(super) decided: Decided,
+}
+
+/// What tells the outcome of an answer that is to be gathered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Decided {
+    /// Its head did: it is to be recorded.
+    ByHead,
+    /// Its trailers will, or that there are none.
+    ByTrailers,
 }
 
 impl Head {
+    fn outcome(&self, trailers: Option<&HeaderMap>) -> Outcome {
+        match self.decided {
+            Decided::ByHead => Outcome::Record,
+            Decided::ByTrailers => trailers
+                .and_then(by_grpc_status)
+                .map_or(Outcome::Release, |directive| directive.outcome()),
+        }
+    }
+
     pub(super) fn record(self, body: Frames, trailers: Option<&HeaderMap>) -> Record {
         let trailers = trailers.map(|trailers| Box::new(Fields::pack(trailers, |_| true)));
         let (status, headers) = (self.status, self.headers);
@@ -99,9 +119,11 @@ where
     }
 
     async fn complete(self, trailers: Option<HeaderMap>) -> End {
-        let retention = self.head.retention;
-        let record = self.head.record(self.recording.frames(), trailers.as_ref());
-        match self.held.complete(&record, retention).await {
+        let frames = self.recording.frames();
+        match settle_whole(self.held, self.head, frames, trailers.as_ref())
+            .await
+            .0
+        {
             Settled::Lost(_) => End::Failed(LeaseLost.into()),
             Settled::Kept | Settled::Unrecorded => End::Whole(trailers),
         }
@@ -144,6 +166,26 @@ async fn unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Option<En
         Settled::Lost(_) => Some(End::Failed(LeaseLost.into())),
         Settled::Kept | Settled::Unrecorded => None,
     }
+}
+
+/// Settles the key of an answer that is all there.
+pub(super) async fn settle_whole<S: Store>(
+    held: Held<S>,
+    head: Head,
+    body: Frames,
+    trailers: Option<&HeaderMap>,
+) -> (Settled, Record) {
+    let (retention, outcome) = (head.retention, head.outcome(trailers));
+    let record = head.record(body, trailers);
+    let settled = match outcome {
+        Outcome::Record => held.complete(&record, retention).await,
+        Outcome::Seal => {
+            let fingerprint = record.fingerprint();
+            held.seal(fingerprint, retention, Cause::Directive).await
+        }
+        Outcome::Release => held.release(Cause::Directive).await,
+    };
+    (settled, record)
 }
 
 /// Seals or releases, as configured for `cause`.

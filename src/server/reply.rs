@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::TRAILER};
 
 use super::{flow::Shared, response_body::ResponseBody};
-use crate::{event::Event, record::Record, record_key::RecordKey, verdict::Verdict};
+use crate::{
+    event::Event, protocol::Protocol, record::Record, record_key::RecordKey, verdict::Verdict,
+};
 
 /// What an answer lacks.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,7 @@ impl<S> Shared<S> {
                     key: Some(key),
                     kind,
                 });
-                let response: Response<Bytes> = self.config.contract.reject(kind, wait);
+                let response: Response<Bytes> = self.config.reject(kind, wait);
                 response.map(ResponseBody::bytes)
             }
             Verdict::Proceed(_) => unreachable!("who may execute does not reply"),
@@ -41,7 +43,7 @@ impl<S> Shared<S> {
             *response.status_mut() = answer.status;
             answer.headers.append_to(response.headers_mut());
         }
-        if let Some(trailers) = record.trailers() {
+        if let (Protocol::Http, Some(trailers)) = (self.config.protocol, record.trailers()) {
             announce(&trailers, response.headers_mut());
         }
         let marker = self.config.contract.replay_header.clone();

@@ -21,7 +21,7 @@ use super::{
     request_body::RequestBody,
     response_body::ResponseBody,
 };
-use crate::{event::Event, record_key::RecordKey, rejection::RejectionKind, store::Store};
+use crate::{event::Event, protocol::Protocol, store::Store};
 
 /// A service whose keyed requests run once: what [`IdempotencyLayer`] makes.
 ///
@@ -31,17 +31,29 @@ use crate::{event::Event, record_key::RecordKey, rejection::RejectionKind, store
 pub struct Idempotency<Svc, S> {
     inner: Svc,
     shared: Arc<Shared<S>>,
+    /// For gRPC calls.
+    grpc: Arc<Shared<S>>,
 }
 
 impl<Svc, S> Idempotency<Svc, S> {
     pub(super) fn new(inner: Svc, node: Arc<Node<S>>, config: Arc<Config>) -> Self {
+        let grpc = Arc::new(Shared {
+            node: Arc::clone(&node),
+            config: Arc::new(config.for_grpc()),
+        });
         let shared = Arc::new(Shared { node, config });
-        Self { inner, shared }
+        Self {
+            inner,
+            shared,
+            grpc,
+        }
     }
 
-    fn refuse(&self, kind: RejectionKind, key: Option<&RecordKey>) -> Response<Bytes> {
-        self.shared.config.emit(&Event::Rejected { key, kind });
-        self.shared.config.contract.reject(kind, None)
+    fn shared(&self, protocol: Protocol) -> &Arc<Shared<S>> {
+        match protocol {
+            Protocol::Http => &self.shared,
+            Protocol::Grpc => &self.grpc,
+        }
     }
 }
 
@@ -65,18 +77,21 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        match self.shared.config.admit(request) {
+        let shared = self.shared(Protocol::of(request.headers()));
+        match shared.config.admit(request) {
             Admission::Pass(request) => {
                 ResponseFuture::passed(self.inner.call(request.map(RequestBody::passed)))
             }
             Admission::Refused(kind, key) => {
-                ResponseFuture::refused(self.refuse(kind, key.as_ref()))
+                let key = key.as_ref();
+                shared.config.emit(&Event::Rejected { key, kind });
+                ResponseFuture::refused(shared.config.reject(kind, None))
             }
             Admission::Keyed(parts, body, operation) => {
+                let shared = Arc::clone(shared);
                 // The instance that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                let shared = Arc::clone(&self.shared);
                 let flow = flow::start(shared, ready, parts, body, operation);
                 ResponseFuture::keyed(Box::pin(flow))
             }
@@ -89,6 +104,7 @@ impl<Svc: Clone, S> Clone for Idempotency<Svc, S> {
         Self {
             inner: self.inner.clone(),
             shared: Arc::clone(&self.shared),
+            grpc: Arc::clone(&self.grpc),
         }
     }
 }
