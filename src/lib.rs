@@ -1,5 +1,6 @@
 //! Idempotency keys for tower services.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
 
 mod codec;
 mod contract;
