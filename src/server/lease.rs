@@ -171,26 +171,28 @@ impl<S: Store> Drop for Held<S> {
 
 /// Renews the lease of every flight at each third of it. A task of its own, so that a
 /// handler that blocks its thread cannot starve it.
-pub(super) async fn keep<S: Store>(node: Arc<Node<S>>) {
-    let mut running = Running(Some(&node));
-    loop {
-        node.keeper.looking();
-        let flights = node.flights.all();
-        match flights.iter().map(|flight| look_at(&node, flight)).min() {
-            Some(next) => node.keeper.sleep(&node.clock, next).await,
-            None if node.keeper.retire(&node.flights) => break,
-            None => {}
+pub(super) fn keep<S: Store>(node: Arc<Node<S>>) -> impl Future<Output = ()> + Send {
+    // Made now: the task may be dropped without having begun.
+    let mut running = Running(Some(node));
+    async move {
+        while let Some(node) = &running.0 {
+            node.keeper.looking();
+            let flights = node.flights.all();
+            match flights.iter().map(|flight| look_at(node, flight)).min() {
+                Some(next) => node.keeper.sleep(&node.clock, next).await,
+                None if node.keeper.retire(&node.flights) => running.0 = None,
+                None => {}
+            }
         }
     }
-    running.0 = None;
 }
 
-/// Has another keeper started by the next flight if this one is cut off with its runtime.
-struct Running<'a, S>(Option<&'a Node<S>>);
+/// Has the next flight start another keeper if this one is cut off with its runtime.
+struct Running<S>(Option<Arc<Node<S>>>);
 
-impl<S> Drop for Running<'_, S> {
+impl<S> Drop for Running<S> {
     fn drop(&mut self) {
-        if let Some(node) = self.0 {
+        if let Some(node) = &self.0 {
             node.keeper.stopped();
         }
     }

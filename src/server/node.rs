@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time};
+use tokio::{runtime::Handle, sync::Notify, time};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -75,11 +75,20 @@ impl<S: Store> Node<S> {
     pub(super) fn look_after(self: &Arc<Self>, flight: &Arc<Flight>) {
         self.flights.insert(flight);
         if self.keeper.start() {
-            tokio::spawn(lease::keep(Arc::clone(self)));
+            let (keeper, runtime) = (lease::keep(Arc::clone(self)), Handle::current());
+            from_outside(move || drop(runtime.spawn(keeper)));
         } else if flight.renew_at() < self.keeper.planned.load(Ordering::SeqCst) {
-            self.keeper.look.notify_one();
+            let node = Arc::clone(self);
+            from_outside(move || node.keeper.look.notify_one());
         }
     }
+}
+
+/// Wakes or spawns a task from a thread that is no worker of the runtime. What a worker
+/// wakes waits in a place from which no other worker takes it: were the handler to block
+/// that worker, the task would starve with it.
+fn from_outside(wake: impl FnOnce() + Send + 'static) {
+    drop(tokio::task::spawn_blocking(wake));
 }
 
 impl Keeper {

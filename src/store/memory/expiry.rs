@@ -237,7 +237,13 @@ mod tests {
     fn items_come_back_whole_when_due_and_not_before() {
         let agenda = Agenda::new();
         let items: Vec<_> = (0..10_000)
-            .map(|i| item(i * 0x9E37_79B9_7F4A_7C15, i % 7, Reason::Lease))
+            .map(|i| {
+                item(
+                    u64::wrapping_mul(i, 0x9E37_79B9_7F4A_7C15),
+                    i % 7,
+                    Reason::Lease,
+                )
+            })
             .collect();
         items.iter().for_each(|item| agenda.push(*item));
         let mut seen = Vec::new();

@@ -288,8 +288,8 @@ impl Table {
 
     fn remove(&self, item: Item, is_due: impl Fn(&Slot) -> bool) -> bool {
         let mut shard = self.map.shards()[self.shard(item.hash)].write();
-        let removed = shard.remove_entry(item.hash, |(_, slot)| {
-            is_meant(slot.get(), item) && is_due(slot.get())
+        let removed = shard.remove_entry(item.hash, |(key, slot)| {
+            self.is_meant(key, slot.get(), item) && is_due(slot.get())
         });
         drop(shard);
         let removed = removed.map(|(_, slot)| SharedValue::into_inner(slot));
@@ -301,7 +301,9 @@ impl Table {
 
     fn requeue(&self, item: Item, now: Moment) -> Option<Second> {
         let mut shard = self.map.shards()[self.shard(item.hash)].write();
-        let (_, slot) = shard.get_mut(item.hash, |(_, slot)| is_meant(slot.get(), item))?;
+        let (_, slot) = shard.get_mut(item.hash, |(key, slot)| {
+            self.is_meant(key, slot.get(), item)
+        })?;
         match slot.get_mut() {
             Slot::InFlight(held) => Some(held.requeue(now)),
             Slot::Done(_) => None,
@@ -337,13 +339,182 @@ impl Table {
     fn shard(&self, hash: u64) -> usize {
         self.map.determine_shard(hash as usize)
     }
+
+    /// Whether a look at `item` means this slot, and is not left over from an earlier one.
+    /// The map offers every key whose hash begins alike.
+    fn is_meant(&self, key: &RecordKey, slot: &Slot, item: Item) -> bool {
+        let is_time = match (slot, item.reason) {
+            (Slot::InFlight(held), Reason::Lease) => held.queued() == item.second,
+            (Slot::Done(done), Reason::Record) => done.until.over_in() == item.second,
+            (Slot::InFlight(_), Reason::Record) | (Slot::Done(_), Reason::Lease) => false,
+        };
+        is_time && self.hash(key) == item.hash
+    }
 }
 
-/// Whether a look at `item` means this slot, and is not left over from an earlier one.
-fn is_meant(slot: &Slot, item: Item) -> bool {
-    match (slot, item.reason) {
-        (Slot::InFlight(held), Reason::Lease) => held.queued() == item.second,
-        (Slot::Done(done), Reason::Record) => done.until.over_in() == item.second,
-        (Slot::InFlight(_), Reason::Record) | (Slot::Done(_), Reason::Lease) => false,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use tokio::time::advance;
+
+    const REQUEST: Fingerprint = Fingerprint::custom([1; 32]);
+
+    fn table() -> Table {
+        Table::new(2, Room::new())
+    }
+
+    fn key(number: u32) -> RecordKey {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&number.to_ne_bytes());
+        RecordKey::from_bytes(key)
+    }
+
+    fn acquire(table: &Table, claim: &Claim<'_>) -> Lease {
+        match table.claim(claim).unwrap() {
+            Claimed::Acquired(lease) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_key_goes_whatever_became_of_it() {
+        let table = table();
+        for number in 0..20_000 {
+            let key = key(number);
+            let claim = Claim::new(&key, REQUEST).retained_for(seconds(5));
+            let lease = acquire(&table, &claim.lease_for(seconds(1)));
+            match number % 4 {
+                0 => drop(table.release(&lease)),
+                1 => drop(table.complete(&lease, &Record::sealed(REQUEST), seconds(3))),
+                2 => drop(table.renew(&lease)),
+                _ => {}
+            }
+            advance(Duration::from_millis(u64::from(number % 2))).await;
+        }
+        advance(seconds(10)).await;
+        table.sweep();
+        assert_eq!((table.room.entries(), table.room.bytes()), (0, 0));
+        assert_eq!((table.map.len(), table.agenda.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn released_keys_do_not_pile_up() {
+        let table = table();
+        let key = key(1);
+        for _ in 0..3600 {
+            let lease = acquire(&table, &Claim::new(&key, REQUEST));
+            table.release(&lease);
+            advance(seconds(1)).await;
+        }
+        // The default lease lasts 30 s.
+        assert!(table.agenda.len() <= 32, "{} items", table.agenda.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_lives_on_has_one_item() {
+        let table = table();
+        let key = key(1);
+        let claim = Claim::new(&key, REQUEST).lease_for(seconds(3));
+        let mut lease = acquire(&table, &claim);
+        for round in 0..100 {
+            if round % 10 == 0 {
+                advance(seconds(4)).await;
+                lease = acquire(&table, &Claim::new(&key, REQUEST).lease_for(seconds(3)));
+            }
+            table.renew(&lease);
+            advance(seconds(2)).await;
+            table.sweep();
+        }
+        assert_eq!(table.agenda.len(), 1);
+        assert_eq!(table.room.entries(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_clear_away_what_is_gone() {
+        let table = table();
+        for number in 0..100_u32 {
+            let key = key(number);
+            let lease = acquire(&table, &Claim::new(&key, REQUEST));
+            table.complete(&lease, &Record::sealed(REQUEST), seconds(1));
+        }
+        advance(seconds(60)).await;
+        for number in 100..200 {
+            acquire(&table, &Claim::new(&key(number), REQUEST));
+        }
+        assert!(table.room.entries() < 120, "{}", table.room.entries());
+    }
+
+    #[test]
+    fn threads_that_race_for_a_key_have_one_winner() {
+        let (table, threads) = (table(), 8);
+        let barrier = std::sync::Barrier::new(threads);
+        let wins = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for number in 0..500 {
+                        barrier.wait();
+                        let claimed = table.claim(&Claim::new(&key(number), REQUEST));
+                        let is_won = matches!(claimed, Ok(Claimed::Acquired(_)));
+                        wins.fetch_add(is_won.into(), Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(wins.into_inner(), 500);
+        assert_eq!(table.room.entries(), 500);
+    }
+
+    #[test]
+    fn threads_that_race_for_room_stay_within_the_bound() {
+        let table = table();
+        table.room.max_entries.store(100, Relaxed);
+        let won = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (table, won) = (&table, &won);
+                scope.spawn(move || {
+                    for number in 0..200 {
+                        let key = key(thread * 1000 + number);
+                        let is_won = table.claim(&Claim::new(&key, REQUEST)).is_ok();
+                        won.fetch_add(is_won.into(), Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(won.into_inner(), 100);
+        assert_eq!((table.room.entries(), table.map.len()), (100, 100));
+    }
+
+    #[test]
+    fn sweeping_races_with_every_verb() {
+        let table = table();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for number in 0..2000 {
+                        let key = key(number % 50);
+                        let claim = Claim::new(&key, REQUEST).lease_for(Duration::ZERO);
+                        if let Ok(Claimed::Acquired(lease)) = table.claim(&claim) {
+                            match number % 3 {
+                                0 => drop(table.release(&lease)),
+                                1 => {
+                                    let record = Record::sealed(REQUEST);
+                                    table.complete(&lease, &record, Duration::ZERO);
+                                }
+                                _ => drop(table.forget(&key)),
+                            }
+                        }
+                        table.sweep();
+                    }
+                });
+            }
+        });
+        assert_eq!(table.room.entries(), table.map.len());
     }
 }

@@ -1,0 +1,664 @@
+//! Bodies of requests and responses: limits, trailers, frames, failures, live streams.
+#![cfg(feature = "memory")]
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
+use support::{
+    Answer, BoxError, data, events::Events, frames, layer, live_body, post, send, send_text, serve,
+};
+use tower::{Service, ServiceExt as _, service_fn};
+use tower_idempotency::{IdempotencyLayer, MemoryStore, Unkept, server::RequestBody};
+
+type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+fn any<B>(body: B) -> AnyBody
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+fn keyed<B>(body: B) -> Request<B> {
+    Request::post("/")
+        .header("idempotency-key", "k")
+        .body(body)
+        .unwrap()
+}
+
+fn trailers() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.append("x-sum", HeaderValue::from_static("1"));
+    trailers.append("x-sum", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+    trailers
+}
+
+// Requests.
+
+/// Notes the frames and trailers it is given.
+#[derive(Clone, Default)]
+struct Noted(Arc<Mutex<Vec<Answer>>>);
+
+impl Noted {
+    fn service(
+        &self,
+    ) -> impl Service<
+        Request<RequestBody<AnyBody>>,
+        Response = Response<Full<Bytes>>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + use<> {
+        let noted = self.0.clone();
+        service_fn(move |request: Request<RequestBody<AnyBody>>| {
+            let noted = noted.clone();
+            async move {
+                let hint = request.body().size_hint().exact();
+                let body = Answer::read(Response::new(request.into_body())).await;
+                let size: usize = body.frames.iter().map(Bytes::len).sum();
+                assert_eq!(hint, Some(size as u64));
+                noted.lock().unwrap().push(body);
+                Ok(Response::new(Full::from("ok")))
+            }
+        })
+    }
+
+    fn bodies(&self) -> Vec<Answer> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn a_request_body_keeps_its_frames_and_trailers() {
+    let (layer, _) = layer();
+    let noted = Noted::default();
+    let service = serve(&layer, noted.service());
+    let sent: Vec<Bytes> = ["ab", "cde", "f"]
+        .map(|text| Bytes::from(text.to_owned()))
+        .to_vec();
+    let mut all: Vec<_> = sent.iter().cloned().map(Frame::data).collect();
+    all.push(Frame::trailers(trailers()));
+    send(&service, keyed(any(frames(all)))).await;
+    let got = noted.bodies().remove(0);
+    assert_eq!(got.trailers, Some(trailers()));
+    let pointers = |frames: &[Bytes]| {
+        frames
+            .iter()
+            .map(|frame| frame.as_ptr())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        pointers(&got.frames),
+        pointers(&sent),
+        "not copied, not joined"
+    );
+}
+
+#[tokio::test]
+async fn an_empty_request_body_is_a_body() {
+    let (layer, _) = layer();
+    let noted = Noted::default();
+    let service = serve(&layer, noted.service());
+    send(&service, keyed(any(Empty::new()))).await;
+    assert!(send(&service, keyed(any(frames(vec![])))).await.is_replay());
+    assert_eq!(noted.bodies().len(), 1);
+}
+
+#[tokio::test]
+async fn the_limit_of_a_request_body_is_exact() {
+    let (layer, store) = layer();
+    let noted = Noted::default();
+    let service = serve(&layer.max_request_body(5), noted.service());
+    let whole = send(&service, keyed(any(Full::from("123456")))).await;
+    let pieces = send(&service, keyed(any(frames(vec![data("123"), data("456")])))).await;
+    for refused in [whole, pieces] {
+        assert_eq!(refused.status, 413);
+        assert_eq!(refused.code(), "idempotency_payload_too_large");
+    }
+    assert_eq!((noted.bodies().len(), store.len()), (0, 0));
+    assert_eq!(
+        send(&service, keyed(any(Full::from("12345")))).await.status,
+        200
+    );
+}
+
+/// A body that must not be read.
+struct Unreadable;
+
+impl Body for Unreadable {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        panic!("the body was read")
+    }
+}
+
+#[tokio::test]
+async fn an_announced_length_over_the_limit_is_refused_before_reading() {
+    let (layer, _) = layer();
+    let noted = Noted::default();
+    let service = serve(&layer.max_request_body(5), noted.service());
+    let mut request = keyed(any(Unreadable));
+    request
+        .headers_mut()
+        .insert("content-length", HeaderValue::from_static("6"));
+    assert_eq!(send(&service, request).await.status, 413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_request_body_is_refused_in_time() {
+    let (layer, store) = layer();
+    let noted = Noted::default();
+    let service = serve(
+        &layer.body_deadline(Duration::from_secs(5)),
+        noted.service(),
+    );
+    let (mut sender, body) = live_body();
+    send_text(&mut sender, "some").await;
+    let refused = send(&service, keyed(any(body))).await;
+    assert_eq!(refused.status, 408);
+    assert_eq!(refused.code(), "idempotency_body_unreadable");
+    assert_eq!((noted.bodies().len(), store.len()), (0, 0));
+    drop(sender);
+}
+
+#[tokio::test]
+async fn a_broken_request_body_is_refused() {
+    let (layer, store) = layer();
+    let noted = Noted::default();
+    let service = serve(&layer, noted.service());
+    let (mut sender, body) = live_body();
+    send_text(&mut sender, "some").await;
+    sender.abort("gone".into());
+    let refused = send(&service, keyed(any(body))).await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.code(), "idempotency_body_unreadable");
+    assert_eq!((noted.bodies().len(), store.len()), (0, 0));
+}
+
+// Responses.
+
+/// A service that gives the next of these answers, and counts.
+fn giving<B: Send + 'static>(
+    answers: impl IntoIterator<Item = Response<B>>,
+) -> (
+    Arc<AtomicUsize>,
+    impl Service<
+        Request<RequestBody<Full<Bytes>>>,
+        Response = Response<B>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send,
+) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let answers: Vec<_> = answers.into_iter().collect();
+    let answers = Arc::new(Mutex::new(answers.into_iter()));
+    let counter = count.clone();
+    let service = service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let answer = answers.lock().unwrap().next().expect("one answer per run");
+        async { Ok(answer) }
+    });
+    (count, service)
+}
+
+async fn first_and_replay<B>(answer: Response<B>) -> (Answer, Answer)
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (layer, _) = layer();
+    let (_, service) = giving([answer]);
+    let service = serve(&layer, service);
+    let first = send(&service, post("k", "")).await;
+    let second = send(&service, post("k", "")).await;
+    assert!(!first.is_replay() && second.is_replay());
+    (first, second)
+}
+
+#[tokio::test]
+async fn frames_and_trailers_of_an_answer_are_replayed() {
+    let all = vec![data("ab"), data("cde"), Frame::trailers(trailers())];
+    let (first, second) = first_and_replay(Response::new(any(frames(all)))).await;
+    assert_eq!(first.frames, ["ab", "cde"]);
+    assert_eq!(first.trailers, Some(trailers()));
+    assert_eq!(
+        (second.frames, second.trailers),
+        (first.frames, first.trailers)
+    );
+    assert_eq!(
+        second.headers.get_all("trailer").iter().collect::<Vec<_>>(),
+        ["x-sum"]
+    );
+}
+
+#[tokio::test]
+async fn headers_are_replayed_in_order_with_duplicates_and_high_bytes() {
+    let mut answer = Response::new(Full::<Bytes>::from("x"));
+    for value in [&b"1"[..], b"caf\xe9", b"1"] {
+        answer
+            .headers_mut()
+            .append("x-dup", HeaderValue::from_bytes(value).unwrap());
+    }
+    let (first, second) = first_and_replay(answer).await;
+    let values = |answer: &Answer| {
+        answer
+            .headers
+            .get_all("x-dup")
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(values(&first).len(), 3);
+    assert_eq!(values(&first), values(&second));
+}
+
+#[tokio::test]
+async fn answers_without_a_body() {
+    for status in [204, 205, 304, 404] {
+        let answer = Response::builder().status(status).header("etag", "\"1\"");
+        let (first, second) = first_and_replay(answer.body(Empty::<Bytes>::new()).unwrap()).await;
+        assert_eq!(first.status, status);
+        assert_eq!((second.status, second.frames.len()), (first.status, 0));
+        assert_eq!(second.header("etag"), Some("\"1\""));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_recorded_though_nobody_reads_it() {
+    let (layer, _) = layer();
+    let (count, service) = giving([Response::new(Full::<Bytes>::from("whole"))]);
+    let service = serve(&layer, service);
+    let response = service.clone().oneshot(post("k", "")).await.unwrap();
+    // As hyper does with an empty or length-delimited body.
+    assert_eq!(response.body().size_hint().exact(), Some(5));
+    drop(response);
+    assert_eq!(send(&service, post("k", "")).await.text(), "whole");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_whole_answer_does_not_leave_before_it_is_recorded() {
+    let (layer, store) = layer();
+    let (mut sender, body) = live_body();
+    /// A body that knows its size and still has to wait for it.
+    struct Sized<B>(B, u64);
+    impl<B: Body + Unpin> Body for Sized<B> {
+        type Data = B::Data;
+        type Error = B::Error;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.1)
+        }
+    }
+    let (_, service) = giving([Response::new(Sized(body, 6))]);
+    let service = serve(&layer, service);
+    let mut response = tokio::spawn(service.clone().oneshot(post("k", "")));
+    send_text(&mut sender, "abc").await;
+    support::settle().await;
+    assert!(!response.is_finished());
+    send_text(&mut sender, "def").await;
+    drop(sender);
+    let response = (&mut response).await.unwrap().unwrap();
+    assert_eq!(send(&service, post("k", "")).await.text(), "abcdef");
+    assert_eq!(Answer::read(response).await.text(), "abcdef");
+    assert!(store.bytes() > 0);
+}
+
+#[tokio::test]
+async fn a_live_answer_arrives_frame_by_frame_and_is_replayed() {
+    let (layer, _) = layer();
+    let (mut sender, body) = live_body();
+    let (count, service) = giving([Response::new(body)]);
+    let service = serve(&layer, service);
+    send_text(&mut sender, "data: 1\n\n").await;
+    let mut response = service.clone().oneshot(post("k", "")).await.unwrap();
+    let mut next = async || {
+        response
+            .body_mut()
+            .frame()
+            .await
+            .unwrap()
+            .unwrap()
+            .into_data()
+            .unwrap()
+    };
+    assert_eq!(
+        next().await,
+        "data: 1\n\n",
+        "before the handler has finished"
+    );
+    send_text(&mut sender, "data: 2\n\n").await;
+    assert_eq!(next().await, "data: 2\n\n");
+    let busy = send(&service, post("k", "")).await;
+    assert_eq!(busy.code(), "idempotency_in_flight");
+    sender.send_trailers(trailers()).await.unwrap();
+    drop(sender);
+    let rest = Answer::read(response).await;
+    assert_eq!(rest.trailers, Some(trailers()));
+    let replay = send(&service, post("k", "")).await;
+    assert_eq!(replay.text(), "data: 1\n\ndata: 2\n\n");
+    assert_eq!(replay.trailers, Some(trailers()));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_live_answer_waits_for_its_record() {
+    let store = support::fault::FaultStore::new();
+    let layer = IdempotencyLayer::new(store.clone());
+    let (mut sender, body) = live_body();
+    let (_, service) = giving([Response::new(body)]);
+    let service = serve(&layer, service);
+    let response = service.clone().oneshot(post("k", "")).await.unwrap();
+    send_text(&mut sender, "all").await;
+    store.next(
+        support::fault::Verb::Complete,
+        [support::fault::Fault::Refused],
+    );
+    drop(sender);
+    let mut body = response.into_body();
+    assert_eq!(
+        body.frame().await.unwrap().unwrap().into_data().unwrap(),
+        "all"
+    );
+    assert!(!body.is_end_stream());
+    assert!(body.frame().await.is_none());
+    assert!(send(&service, post("k", "")).await.is_replay());
+    assert_eq!(store.calls(support::fault::Verb::Complete), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_live_answer_changes_nothing() {
+    let (layer, _) = layer();
+    let (mut sender, body) = live_body();
+    let (count, service) = giving([Response::new(body)]);
+    let service = serve(&layer, service);
+    let response = service.clone().oneshot(post("k", "")).await.unwrap();
+    send_text(&mut sender, "one ").await;
+    drop(response);
+    support::settle().await;
+    send_text(&mut sender, "two").await;
+    drop(sender);
+    layer.drain(Duration::from_secs(1)).await;
+    assert_eq!(send(&service, post("k", "")).await.text(), "one two");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+fn limited(unkept: Unkept) -> (IdempotencyLayer<MemoryStore>, Events) {
+    let events = Events::default();
+    let (layer, _) = layer();
+    let layer = layer
+        .max_response_body(5)
+        .over_limit(unkept)
+        .observer(events.clone());
+    (layer, events)
+}
+
+#[tokio::test]
+async fn over_the_limit_the_client_gets_all_and_the_key_is_sealed() {
+    let pieces = || {
+        vec![
+            data("123"),
+            data("456"),
+            data("789"),
+            Frame::trailers(trailers()),
+        ]
+    };
+    let whole = Response::new(any(Full::from("123456789")));
+    let unknown = Response::new(any(frames(pieces())));
+    for answer in [whole, unknown] {
+        let (layer, events) = limited(Unkept::Seal);
+        let (_, service) = giving([answer]);
+        let service = serve(&layer, service);
+        let first = send(&service, post("k", "")).await;
+        assert_eq!((first.text().as_str(), &first.error), ("123456789", &None));
+        let second = send(&service, post("k", "")).await;
+        assert_eq!(second.code(), "idempotency_result_unavailable");
+        assert_eq!(events.count("sealed:over_limit"), 1);
+    }
+}
+
+#[tokio::test]
+async fn over_the_limit_the_key_can_be_released() {
+    let answers = || [0, 1].map(|_| Response::new(Full::<Bytes>::from("123456789")));
+    let (layer, events) = limited(Unkept::DangerRelease);
+    let (count, service) = giving(answers());
+    let service = serve(&layer, service);
+    for _ in 0..2 {
+        assert_eq!(send(&service, post("k", "")).await.text(), "123456789");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    assert_eq!(events.count("released:over_limit"), 2);
+}
+
+#[tokio::test]
+async fn a_live_answer_over_the_limit_goes_on_at_its_readers_pace() {
+    let (layer, events) = limited(Unkept::Seal);
+    let polled = Arc::new(AtomicUsize::new(0));
+    let body = Endless {
+        polled: polled.clone(),
+        begun: false,
+    };
+    let (_, service) = giving([Response::new(body)]);
+    let service = serve(&layer, service);
+    let mut response = service.clone().oneshot(post("k", "")).await.unwrap();
+    support::settle().await;
+    assert_eq!(
+        events.count("sealed:over_limit"),
+        1,
+        "sealed when it crossed the limit"
+    );
+    let before = polled.load(Ordering::SeqCst);
+    assert!(before < 10, "read ahead of its reader: {before} frames");
+    for _ in 0..100 {
+        let frame = response.body_mut().frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "xx");
+    }
+    assert_eq!(
+        send(&service, post("k", "")).await.code(),
+        "idempotency_result_unavailable"
+    );
+    drop(response);
+    let drained = layer.drain(Duration::from_secs(5)).await;
+    assert_eq!(
+        drained,
+        tower_idempotency::Drained::Complete,
+        "an endless body ends with its reader"
+    );
+}
+
+/// Pending once, and then endless.
+struct Endless {
+    polled: Arc<AtomicUsize>,
+    begun: bool,
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if !std::mem::replace(&mut self.begun, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.polled.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(Some(Ok(data("xx"))))
+    }
+}
+
+/// Gives two bytes and then fails or panics; knows its size, or is live first.
+#[derive(Clone, Copy, Debug)]
+enum Fails {
+    Known,
+    Unknown,
+    Live,
+    Panics,
+}
+
+struct Failing(Fails, usize);
+
+impl Body for Failing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.1 += 1;
+        match (self.1, self.0) {
+            (1, _) => Poll::Ready(Some(Ok(data("ab")))),
+            (2, Fails::Live) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            (_, Fails::Panics) => panic!("the body panics"),
+            _ => Poll::Ready(Some(Err("the disk is gone".into()))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.0 {
+            Fails::Known => SizeHint::with_exact(4),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_midway_is_seen_to_fail_and_the_key_is_settled() {
+    for fails in [Fails::Known, Fails::Unknown, Fails::Live, Fails::Panics] {
+        for unkept in [Unkept::Seal, Unkept::DangerRelease] {
+            let events = Events::default();
+            let (layer, store) = layer();
+            let layer = layer.broken_body(unkept).observer(events.clone());
+            let (_, service) = giving([Response::new(Failing(fails, 0))]);
+            let service = serve(&layer, service);
+            let first = send(&service, post("k", "")).await;
+            assert_eq!(first.status, StatusCode::OK);
+            assert_eq!(first.text(), "ab", "{fails:?}");
+            let error = first.error.expect("the failure is seen");
+            match fails {
+                Fails::Panics => assert!(error.contains("panicked")),
+                _ => assert_eq!(error, "the disk is gone"),
+            }
+            match unkept {
+                Unkept::Seal => {
+                    let second = send(&service, post("k", "")).await;
+                    assert_eq!(second.code(), "idempotency_result_unavailable");
+                    assert_eq!(events.count("sealed:body_failed"), 1);
+                }
+                _ => {
+                    assert_eq!(store.len(), 0);
+                    assert_eq!(events.count("released:body_failed"), 1);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_longer_than_announced_is_a_failure() {
+    struct Liar(bool);
+    impl Body for Liar {
+        type Data = Bytes;
+        type Error = BoxError;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let done = std::mem::replace(&mut self.0, true);
+            Poll::Ready((!done).then(|| Ok(data("too long"))))
+        }
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(3)
+        }
+    }
+    let (layer, _) = layer();
+    let (_, service) = giving([Response::new(Liar(false))]);
+    let service = serve(&layer, service);
+    assert!(send(&service, post("k", "")).await.error.is_some());
+    assert_eq!(
+        send(&service, post("k", "")).await.code(),
+        "idempotency_result_unavailable"
+    );
+}
+
+#[tokio::test]
+async fn an_upgrade_passes_with_its_extensions_and_is_sealed() {
+    #[derive(Clone)]
+    struct OnUpgrade;
+    let mut answer = Response::builder()
+        .status(101)
+        .header("upgrade", "websocket")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    answer.extensions_mut().insert(OnUpgrade);
+    let (layer, _) = layer();
+    let (_, service) = giving([answer]);
+    let service = serve(&layer, service);
+    let first = service.clone().oneshot(post("k", "")).await.unwrap();
+    assert_eq!(first.status(), 101);
+    assert_eq!(first.headers()["upgrade"], "websocket");
+    assert!(first.extensions().get::<OnUpgrade>().is_some());
+    assert_eq!(
+        send(&service, post("k", "")).await.code(),
+        "idempotency_result_unavailable"
+    );
+}
+
+#[tokio::test]
+async fn a_passed_body_is_untouched() {
+    let (layer, _) = layer();
+    let read = Arc::new(AtomicBool::new(false));
+    let noted = read.clone();
+    let service = service_fn(move |request: Request<RequestBody<AnyBody>>| {
+        let noted = noted.clone();
+        async move {
+            let body = request.into_body();
+            assert!(body.size_hint().upper().is_none() && !body.is_end_stream());
+            let body = Answer::read(Response::new(body)).await;
+            assert_eq!(body.trailers, Some(trailers()));
+            noted.store(true, Ordering::SeqCst);
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("ok")))
+        }
+    });
+    let service = serve(&layer, service);
+    let body = any(frames(vec![data("a"), Frame::trailers(trailers())]));
+    let response = service
+        .oneshot(Request::post("/").body(body).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(response.body().size_hint().exact(), Some(2));
+    assert!(read.load(Ordering::SeqCst));
+}

@@ -1,0 +1,346 @@
+//! Leases: renewed, lapsed, lost, taken over, held.
+#![cfg(feature = "memory")]
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use support::{
+    Answer, BoxError,
+    events::Events,
+    fault::{Fault, FaultStore, Verb},
+    live_body, post, send, send_text, serve, settle,
+};
+use tokio::sync::{Semaphore, mpsc};
+use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
+use tower_idempotency::{
+    AfterCrash, Idempotency, IdempotencyLayer,
+    server::{RequestBody, ResponseBody},
+    store::Resolution,
+};
+
+type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+type Asked = Request<RequestBody<Full<Bytes>>>;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// One of two nodes over one store. Its handler shows the operation, waits for a permit,
+/// and answers with the node's name and the attempt.
+struct Node {
+    layer: IdempotencyLayer<FaultStore>,
+    events: Events,
+    running: mpsc::UnboundedReceiver<Idempotency>,
+    gate: Arc<Semaphore>,
+    runs: Arc<AtomicUsize>,
+    name: &'static str,
+    shown: mpsc::UnboundedSender<Idempotency>,
+}
+
+impl Node {
+    fn new(name: &'static str, store: &FaultStore) -> Self {
+        let events = Events::default();
+        let (shown, running) = mpsc::unbounded_channel();
+        Self {
+            layer: IdempotencyLayer::new(store.clone())
+                .lease(LEASE)
+                .observer(events.clone()),
+            events,
+            running,
+            gate: Arc::new(Semaphore::new(0)),
+            runs: Arc::default(),
+            name,
+            shown,
+        }
+    }
+
+    fn service(
+        &self,
+    ) -> BoxCloneSyncService<Request<Full<Bytes>>, Response<ResponseBody<Full<Bytes>>>, Infallible>
+    {
+        let (shown, gate, runs, name) = (
+            self.shown.clone(),
+            self.gate.clone(),
+            self.runs.clone(),
+            self.name,
+        );
+        let handler = service_fn(move |request: Asked| {
+            let (shown, gate, runs) = (shown.clone(), gate.clone(), runs.clone());
+            async move {
+                runs.fetch_add(1, Ordering::SeqCst);
+                let operation = request.extensions().get::<Idempotency>().unwrap().clone();
+                shown.send(operation.clone()).unwrap();
+                gate.acquire().await.unwrap().forget();
+                let text = format!("{name}, attempt {}", operation.attempt());
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
+            }
+        });
+        BoxCloneSyncService::new(serve(&self.layer, handler))
+    }
+
+    /// Sends a request and waits until its handler runs.
+    async fn start(&mut self) -> (tokio::task::JoinHandle<Answer>, Idempotency) {
+        let service = self.service();
+        let answer = tokio::spawn(async move { send(&service, post("k", "hello")).await });
+        (answer, support::soon(self.running.recv()).await.unwrap())
+    }
+
+    async fn send(&self) -> Answer {
+        send(&self.service(), post("k", "hello")).await
+    }
+}
+
+/// Cuts the renewals, and lets the lease lapse.
+async fn lapse(store: &FaultStore) {
+    store.lasting(Verb::Renew, Fault::Refused);
+    tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+    settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_for_as_long_as_the_handler_runs() {
+    let store = FaultStore::new();
+    let mut node = Node::new("a", &store);
+    let (answer, operation) = node.start().await;
+    for _ in 0..20 {
+        tokio::time::sleep(LEASE / 2).await;
+        let busy = node.send().await;
+        assert_eq!(busy.code(), "idempotency_in_flight");
+        let after: u64 = busy.header("retry-after").unwrap().parse().unwrap();
+        assert!((20..=30).contains(&after), "{after}");
+    }
+    assert!(
+        store.calls(Verb::Renew) >= 28,
+        "{}",
+        store.calls(Verb::Renew)
+    );
+    assert!(!operation.is_lease_lost());
+    node.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+    assert_eq!(node.runs.load(Ordering::SeqCst), 1);
+    let renewals = store.calls(Verb::Renew);
+    tokio::time::sleep(LEASE * 3).await;
+    assert_eq!(
+        store.calls(Verb::Renew),
+        renewals,
+        "nothing is renewed for nobody"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_fails_is_tried_again_in_time() {
+    let store = FaultStore::new();
+    let mut node = Node::new("a", &store);
+    let (answer, operation) = node.start().await;
+    store.next(
+        Verb::Renew,
+        [Fault::Refused, Fault::LostReply, Fault::LostRequest],
+    );
+    tokio::time::sleep(LEASE * 2).await;
+    assert!(!operation.is_lease_lost());
+    assert_eq!(node.send().await.code(), "idempotency_in_flight");
+    node.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_lease_is_taken_over_and_the_zombie_gets_the_record() {
+    let store = FaultStore::new();
+    let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
+    let (zombie, first) = a.start().await;
+    lapse(&store).await;
+    let (successor, second) = b.start().await;
+    assert_eq!((first.attempt(), second.attempt()), (1, 2));
+    assert!(second.fence() > first.fence());
+    assert_eq!(first.child_key("charge"), second.child_key("charge"));
+    b.gate.add_permits(1);
+    assert_eq!(successor.await.unwrap().text(), "b, attempt 2");
+    a.gate.add_permits(1);
+    let zombie = zombie.await.unwrap();
+    assert_eq!(zombie.text(), "b, attempt 2", "never its own answer");
+    assert!(zombie.is_replay());
+    assert_eq!(a.send().await.text(), "b, attempt 2");
+    assert!(a.events.count("lease_lost") > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zombie_whose_successor_still_runs_is_told_to_wait() {
+    let store = FaultStore::new();
+    let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
+    let (zombie, operation) = a.start().await;
+    lapse(&store).await;
+    let (successor, _) = b.start().await;
+    support::soon(operation.lease_lost()).await;
+    a.gate.add_permits(1);
+    assert_eq!(zombie.await.unwrap().code(), "idempotency_in_flight");
+    b.gate.add_permits(1);
+    assert_eq!(successor.await.unwrap().text(), "b, attempt 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zombie_whose_key_is_gone_does_not_write() {
+    let store = FaultStore::new();
+    let mut a = Node::new("a", &store);
+    let (zombie, operation) = a.start().await;
+    store.memory.forget(operation.record_key());
+    a.gate.add_permits(1);
+    assert_eq!(
+        zombie.await.unwrap().code(),
+        "idempotency_result_unavailable"
+    );
+    assert_eq!(store.memory.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_lease_nobody_took_over_is_still_good() {
+    let store = FaultStore::new();
+    let mut a = Node::new("a", &store);
+    let (answer, operation) = a.start().await;
+    lapse(&store).await;
+    assert!(operation.is_lease_lost(), "the handler is warned");
+    a.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+    assert!(a.send().await.is_replay());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_answer_of_a_zombie_ends_with_an_error() {
+    let store = FaultStore::new();
+    let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
+    let (mut sender, body) = live_body();
+    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    let service = service_fn(move |_: Asked| {
+        let body: AnyBody = body.lock().unwrap().take().unwrap().boxed_unsync();
+        async { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let service = serve(&layer, service);
+    let response = service.oneshot(post("k", "hello")).await.unwrap();
+    send_text(&mut sender, "mine").await;
+    lapse(&store).await;
+    let mut b = Node::new("b", &store);
+    let (successor, _) = b.start().await;
+    b.gate.add_permits(1);
+    assert_eq!(successor.await.unwrap().text(), "b, attempt 2");
+    drop(sender);
+    assert!(!response.body().is_end_stream());
+    let zombie = Answer::read(response).await;
+    assert!(zombie.error.unwrap().contains("lost its lease"));
+    assert_eq!(b.send().await.text(), "b, attempt 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_keys_are_never_run_again() {
+    let store = FaultStore::new();
+    let mut a = Node::new("a", &store);
+    a.layer = a
+        .layer
+        .clone()
+        .after_crash(AfterCrash::Hold)
+        .retention(LEASE * 100);
+    let (zombie, operation) = a.start().await;
+    zombie.abort();
+    let _ = zombie.await;
+    settle().await;
+    // The hung-up request still runs: end it as a crash would.
+    lapse(&store).await;
+    for _ in 0..3 {
+        let unknown = a.send().await;
+        assert_eq!(unknown.status, 409);
+        assert_eq!(unknown.code(), "idempotency_outcome_unknown");
+        assert_eq!(unknown.header("x-should-retry"), Some("false"));
+        tokio::time::sleep(LEASE).await;
+    }
+    assert_eq!(a.runs.load(Ordering::SeqCst), 1);
+    let answer = Response::builder()
+        .status(202)
+        .body(Bytes::from_static(b"settled by hand"));
+    let resolved = store
+        .memory
+        .resolve(operation.record_key(), &answer.unwrap(), LEASE);
+    assert_eq!(resolved, Resolution::Resolved);
+    let replay = a.send().await;
+    assert_eq!(
+        (replay.status.as_u16(), replay.text().as_str()),
+        (202, "settled by hand")
+    );
+    assert!(replay.is_replay());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_key_is_free_again_after_its_retention() {
+    let store = FaultStore::new();
+    let mut a = Node::new("a", &store);
+    a.layer = a
+        .layer
+        .clone()
+        .after_crash(AfterCrash::Hold)
+        .retention(LEASE);
+    let (zombie, _) = a.start().await;
+    lapse(&store).await;
+    assert_eq!(a.send().await.code(), "idempotency_outcome_unknown");
+    tokio::time::sleep(LEASE).await;
+    a.gate.add_permits(2);
+    assert_eq!(a.send().await.text(), "a, attempt 1");
+    zombie.await.unwrap();
+    assert_eq!(a.runs.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_handler_that_blocks_its_thread_does_not_starve_the_renewal() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    let store = FaultStore::new();
+    let layer = IdempotencyLayer::new(store.clone()).lease(Duration::from_millis(60));
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let service = service_fn(move |_: Asked| {
+        let gate = gate.clone();
+        async move {
+            gate.lock().unwrap().recv().unwrap();
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("done")))
+        }
+    });
+    let service = serve(&layer, service);
+    let answer = runtime.spawn(service.oneshot(post("k", "hello")));
+    // Ten renewals are three lives of the lease.
+    while store.calls(Verb::Renew) < 10 {
+        std::thread::yield_now();
+    }
+    open.send(()).unwrap();
+    let answer = runtime.block_on(answer).unwrap().unwrap();
+    assert_eq!(runtime.block_on(Answer::read(answer)).text(), "done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_stop_when_its_lease_is_lost() {
+    let store = FaultStore::new();
+    let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
+    let service = service_fn(|request: Asked| async move {
+        let operation = request.extensions().get::<Idempotency>().unwrap().clone();
+        operation.lease_lost().await;
+        Ok::<_, Infallible>(
+            Response::builder()
+                .status(500)
+                .body(Full::<Bytes>::from("stopped"))
+                .unwrap(),
+        )
+    });
+    let service = serve(&layer, service);
+    store.lasting(Verb::Renew, Fault::Refused);
+    let answer = support::soon(send(&service, post("k", "hello"))).await;
+    assert_eq!(answer.text(), "stopped");
+    assert_eq!(store.memory.len(), 0);
+}

@@ -1,0 +1,224 @@
+//! A store that does not answer, or not in time, or not what it should.
+#![cfg(feature = "memory")]
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use support::{
+    Answer,
+    events::Events,
+    fault::{Fault, FaultStore, Verb},
+    post, send, serve,
+};
+use tower::service_fn;
+use tower_idempotency::{
+    AfterCrash, Idempotency, IdempotencyLayer, StoreFailure, server::RequestBody,
+};
+
+struct Bench {
+    store: FaultStore,
+    layer: IdempotencyLayer<FaultStore>,
+    events: Events,
+    runs: Arc<AtomicUsize>,
+    status: StatusCode,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = FaultStore::new();
+        let events = Events::default();
+        Self {
+            layer: IdempotencyLayer::new(store.clone()).observer(events.clone()),
+            store,
+            events,
+            runs: Arc::default(),
+            status: StatusCode::OK,
+        }
+    }
+
+    async fn send(&self) -> Answer {
+        let (runs, status) = (self.runs.clone(), self.status);
+        let service = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+            let run = runs.fetch_add(1, Ordering::SeqCst) + 1;
+            assert!(request.extensions().get::<Idempotency>().is_some());
+            let answer = Response::builder()
+                .status(status)
+                .body(Full::from(format!("run {run}")));
+            async { Ok::<_, Infallible>(answer.unwrap()) }
+        });
+        send(&serve(&self.layer, service), post("k", "hello")).await
+    }
+
+    fn runs(&self) -> usize {
+        self.runs.load(Ordering::SeqCst)
+    }
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault::Refused,
+    Fault::LostRequest,
+    Fault::LostReply,
+    Fault::Silence,
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_sent_again_under_the_same_token() {
+    for fault in FAULTS {
+        let bench = Bench::new();
+        bench.store.next(Verb::Claim, [fault, fault]);
+        assert_eq!(bench.send().await.text(), "run 1", "{fault:?}");
+        assert!(bench.send().await.is_replay());
+        assert_eq!(bench.events.count("store_failed:claim"), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_means_503_and_nothing_runs() {
+    for fault in FAULTS {
+        let bench = Bench::new();
+        bench.store.lasting(Verb::Claim, fault);
+        let refused = bench.send().await;
+        assert_eq!(refused.status, 503, "{fault:?}");
+        assert_eq!(refused.code(), "idempotency_store_unavailable");
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        assert_eq!(bench.store.calls(Verb::Claim), 3);
+        assert_eq!(bench.runs(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_in_doubt_is_given_back_when_the_store_answers_again() {
+    for after_crash in [AfterCrash::Takeover, AfterCrash::Hold] {
+        let mut bench = Bench::new();
+        bench.layer = bench.layer.clone().after_crash(after_crash);
+        bench.store.lasting(Verb::Claim, Fault::LostReply);
+        assert_eq!(bench.send().await.status, 503);
+        assert_eq!(bench.store.memory.len(), 1, "the store did apply it");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        bench.store.lasting(Verb::Claim, Fault::None);
+        bench.layer.drain(Duration::from_secs(60)).await;
+        assert_eq!(bench.events.count("released:claim_unconfirmed"), 1);
+        assert_eq!(bench.send().await.text(), "run 1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_in_doubt_of_a_recorded_key_changes_nothing() {
+    let bench = Bench::new();
+    bench.send().await;
+    bench.store.lasting(Verb::Claim, Fault::LostReply);
+    assert_eq!(bench.send().await.status, 503);
+    bench.store.lasting(Verb::Claim, Fault::None);
+    bench.layer.drain(Duration::from_secs(60)).await;
+    assert!(bench.send().await.is_replay());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_chose_danger_runs_unprotected_and_says_so() {
+    let mut bench = Bench::new();
+    bench.layer = bench
+        .layer
+        .clone()
+        .store_failure(StoreFailure::DangerProceed);
+    bench.store.lasting(Verb::Claim, Fault::Refused);
+    for run in 1..3 {
+        let answer = bench.send().await;
+        assert_eq!(answer.text(), format!("run {run}"));
+        assert_eq!(answer.header("idempotency-status"), Some("unprotected"));
+    }
+    assert_eq!(bench.events.count("unprotected"), 2);
+    bench.store.lasting(Verb::Claim, Fault::Corrupt);
+    assert_eq!(
+        bench.send().await.status,
+        503,
+        "a garbled record says that it ran"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_record_is_never_absent() {
+    let bench = Bench::new();
+    bench.store.lasting(Verb::Claim, Fault::Corrupt);
+    assert_eq!(bench.send().await.code(), "idempotency_store_unavailable");
+    assert_eq!((bench.runs(), bench.store.calls(Verb::Claim)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_is_sent_again_until_it_is_known() {
+    for fault in FAULTS {
+        let bench = Bench::new();
+        bench.store.next(Verb::Complete, [fault; 6]);
+        let first = bench.send().await;
+        assert_eq!(first.text(), "run 1");
+        assert_eq!(first.header("idempotency-status"), None);
+        assert!(bench.send().await.is_replay());
+        assert_eq!(bench.store.calls(Verb::Complete), 7);
+        assert_eq!(bench.events.count("recorded"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_recorded_is_served_and_marked() {
+    for fault in [Fault::Refused, Fault::LostRequest] {
+        let bench = Bench::new();
+        let began = tokio::time::Instant::now();
+        for verb in [Verb::Complete, Verb::Renew] {
+            bench.store.lasting(verb, fault);
+        }
+        let answer = bench.send().await;
+        assert_eq!(answer.text(), "run 1");
+        assert_eq!(answer.header("idempotency-status"), Some("unrecorded"));
+        assert_eq!(bench.events.count("unrecorded"), 1);
+        let took = began.elapsed();
+        assert!(
+            (30..35).contains(&took.as_secs()),
+            "as long as the lease lived: {took:?}"
+        );
+        // The key lapses by itself; then a retry runs.
+        for verb in [Verb::Complete, Verb::Renew] {
+            bench.store.lasting(verb, Fault::None);
+        }
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        assert_eq!(bench.send().await.text(), "run 2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_is_sent_again_and_then_goes_on_in_the_background() {
+    for fault in FAULTS {
+        let mut bench = Bench::new();
+        bench.status = StatusCode::INTERNAL_SERVER_ERROR;
+        bench.store.next(Verb::Release, [fault; 5]);
+        let answer = bench.send().await;
+        assert_eq!(answer.status, 500);
+        assert_eq!(
+            bench.store.calls(Verb::Release),
+            3,
+            "the client does not wait longer"
+        );
+        bench.layer.drain(Duration::from_secs(60)).await;
+        assert_eq!(bench.store.memory.len(), 0, "{fault:?}");
+        assert_eq!(bench.send().await.text(), "run 2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_event_is_silent_about_a_key_left_behind() {
+    let mut bench = Bench::new();
+    bench.status = StatusCode::INTERNAL_SERVER_ERROR;
+    bench.store.lasting(Verb::Release, Fault::Refused);
+    bench.send().await;
+    bench.layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(bench.events.count("abandoned"), 1);
+}
