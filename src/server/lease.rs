@@ -175,17 +175,30 @@ pub(super) fn keep<S: Store>(node: Arc<Node<S>>) -> impl Future<Output = ()> + S
     // Made now: the task may be dropped without having begun.
     let mut running = Running(Some(node));
     async move {
+        let mut idle = false;
         while let Some(node) = &running.0 {
             node.keeper.looking();
             let flights = node.flights.all();
             match flights.iter().map(|flight| look_at(node, flight)).min() {
-                Some(next) => node.keeper.sleep(&node.clock, next).await,
+                Some(next) => {
+                    idle = false;
+                    node.keeper.sleep(&node.clock, next).await;
+                }
+                // Stays a while: starting another one for each request costs more.
+                None if !idle => {
+                    idle = true;
+                    let next = node.clock.at(Instant::now() + IDLE);
+                    node.keeper.sleep(&node.clock, next).await;
+                }
                 None if node.keeper.retire(&node.flights) => running.0 = None,
                 None => {}
             }
         }
     }
 }
+
+/// How long the keeper stays with nothing to look after.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Has the next flight start another keeper if this one is cut off with its runtime.
 struct Running<S>(Option<Arc<Node<S>>>);

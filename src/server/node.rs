@@ -27,7 +27,7 @@ pub(super) struct Node<S> {
     pub(super) keeper: Keeper,
 }
 
-/// The task that renews leases; it runs only while there are flights.
+/// The task that renews leases; it runs while there are flights, and a while longer.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     running: AtomicBool,
