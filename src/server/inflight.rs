@@ -1,8 +1,9 @@
 //! The operations this process executes right now.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt,
+    hash::{BuildHasher, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use crate::{
     event::Event,
     key::Key,
     record_key::RecordKey,
-    store::{Fence, Lease},
+    store::{Fence, Lease, LeaseToken},
 };
 
 /// One operation while it executes.
@@ -172,11 +173,13 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Flights(Box<[Mutex<Shard>]>);
 
-type Shard = HashMap<RecordKey, Arc<Flight>>;
+type Shard = HashMap<RecordKey, Arc<Flight>, Mixer>;
 
 impl Flights {
     pub(super) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+        let mixer = Mixer::with_secret(*LeaseToken::random().as_bytes());
+        let shard = |_| Mutex::new(Shard::with_hasher(mixer.clone()));
+        Self((0..SHARDS).map(shard).collect())
     }
 
     /// Enters a flight. A flight that lost the same key before is no longer looked after.
@@ -190,10 +193,11 @@ impl Flights {
 
     /// Removes a flight, unless another one has taken its place.
     pub(super) fn remove(&self, flight: &Flight) {
-        let mut shard = self.shard(flight.lease.key());
-        let stands = shard.get(flight.lease.key());
-        if stands.is_some_and(|stands| stands.fence() == flight.fence()) {
-            shard.remove(flight.lease.key());
+        let key = flight.lease.key();
+        if let Entry::Occupied(stands) = self.shard(key).entry(*key) {
+            if stands.get().fence() == flight.fence() {
+                stands.remove();
+            }
         }
     }
 
@@ -215,4 +219,50 @@ impl Flights {
 /// A panic between lock and unlock cannot leave a map half changed.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hashes record keys. They are digests, so their first half, mixed by a multiplication,
+/// does; the secret keeps apart keys that somebody searched for because they would meet.
+#[derive(Clone)]
+struct Mixer {
+    secret: [u64; 2],
+    hash: u64,
+}
+
+impl Mixer {
+    fn with_secret(secret: [u8; 16]) -> Self {
+        let (secret, hash) = (words(secret), 0);
+        Self { secret, hash }
+    }
+}
+
+impl BuildHasher for Mixer {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Hasher for Mixer {
+    fn write(&mut self, digest: &[u8]) {
+        if let Some(half) = digest.first_chunk() {
+            let [a, b] = words(*half);
+            let product = u128::from(a ^ self.secret[0]) * u128::from(b ^ self.secret[1]);
+            let [low, high] = words(product.to_ne_bytes());
+            self.hash = low ^ high;
+        }
+    }
+
+    /// The length, which is always the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+fn words(bytes: [u8; 16]) -> [u64; 2] {
+    let word = |at| u64::from_ne_bytes(std::array::from_fn(|i| bytes[at + i]));
+    [word(0), word(8)]
 }
