@@ -42,7 +42,8 @@ pub(super) struct Shared<S> {
 
 /// A request whose body is there, with all that is known of it.
 struct Asked<B> {
-    request: Request<RequestBody<B>>,
+    /// Until the inner service takes it.
+    request: Option<Request<RequestBody<B>>>,
     key: Key,
     record_key: RecordKey,
     fingerprint: Fingerprint,
@@ -75,10 +76,11 @@ where
         tasks: shared.node.tasks.clone(),
     };
     let arriving = ask(Arc::clone(&shared.config), parts, body, operation);
-    Staged::new(detached, arriving, move |asked| async move {
-        match asked {
+    // Lent from here on: each `async fn` that owned it would hold it twice.
+    Staged::new(detached, arriving, move |mut asked| async move {
+        match &mut asked {
             Ok(asked) => shared.run(service, asked).await,
-            Err(kind) => Ok(shared.reply(&record_key, Verdict::Reject(kind, None))),
+            Err(kind) => Ok(shared.reply(&record_key, Verdict::Reject(*kind, None))),
         }
     })
 }
@@ -103,7 +105,7 @@ where
     let request = Request::from_parts(parts, RequestBody::held(received));
     let fingerprint = fingerprint.finish();
     Ok(Asked {
-        request,
+        request: Some(request),
         key,
         record_key,
         fingerprint,
@@ -115,7 +117,7 @@ impl<S: Store> Shared<S> {
     async fn run<Svc, ReqB, ResB>(
         &self,
         service: Svc,
-        asked: Asked<ReqB>,
+        asked: &mut Asked<ReqB>,
     ) -> Answered<ResB, Svc::Error>
     where
         Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
@@ -123,7 +125,7 @@ impl<S: Store> Shared<S> {
         ResB::Error: Into<BoxError>,
     {
         let sent = Instant::now();
-        let claimed = claim(&self.node, &self.config, self.claim_for(&asked)).await;
+        let claimed = claim(&self.node, &self.config, self.claim_for(asked)).await;
         let verdict = match claimed {
             Ok(claimed) => verdict::on_claim(claimed, asked.fingerprint),
             Err(error) => return self.without_store(service, asked, &error).await,
@@ -146,7 +148,7 @@ impl<S: Store> Shared<S> {
     async fn execute<Svc, ReqB, ResB>(
         &self,
         service: Svc,
-        asked: Asked<ReqB>,
+        asked: &mut Asked<ReqB>,
         lease: Lease,
         sent: Instant,
     ) -> Answered<ResB, Svc::Error>
@@ -161,9 +163,9 @@ impl<S: Store> Shared<S> {
             fence,
             attempt,
         });
-        let flight = self.flight(asked.key, lease, sent);
+        let flight = self.flight(asked.key.clone(), lease, sent);
         let held = Held::new(&self.node, Arc::clone(&flight));
-        match caught(call(service, asked.request, flight)).await {
+        match caught(|| call(service, asked, flight)).await {
             Ok(Ok(response)) => Ok(self.settle(held, asked.fingerprint, response).await),
             Ok(Err(error)) => {
                 held.release(Cause::ServiceError).await;
@@ -180,7 +182,7 @@ impl<S: Store> Shared<S> {
     async fn without_store<Svc, ReqB, ResB>(
         &self,
         service: Svc,
-        asked: Asked<ReqB>,
+        asked: &mut Asked<ReqB>,
         error: &StoreError,
     ) -> Answered<ResB, Svc::Error>
     where
@@ -195,9 +197,9 @@ impl<S: Store> Shared<S> {
         self.config.emit(&Event::Unprotected {
             key: &asked.record_key,
         });
-        let lease = self.claim_for(&asked).won(Fence::new(0), 1);
-        let flight = self.flight(asked.key, lease, Instant::now());
-        let response = call(service, asked.request, flight).await?;
+        let lease = self.claim_for(asked).won(Fence::new(0), 1);
+        let flight = self.flight(asked.key.clone(), lease, Instant::now());
+        let response = call(service, asked, flight).await?;
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
 
@@ -211,14 +213,12 @@ impl<S: Store> Shared<S> {
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Calls the instance that was polled ready, with the operation among the extensions.
-async fn call<Svc, B>(
-    mut service: Svc,
-    mut request: Request<RequestBody<B>>,
-    flight: Arc<Flight>,
-) -> Result<Svc::Response, Svc::Error>
+fn call<Svc, B>(mut service: Svc, asked: &mut Asked<B>, flight: Arc<Flight>) -> Svc::Future
 where
     Svc: Service<Request<RequestBody<B>>>,
 {
+    let request = asked.request.take();
+    let mut request = request.unwrap_or_else(|| unreachable!("called once"));
     request.extensions_mut().insert(Idempotency::new(flight));
-    service.call(request).await
+    service.call(request)
 }

@@ -20,7 +20,8 @@ use crate::{frames::Frames, rejection::RejectionKind};
 #[derive(Debug, Default)]
 pub(super) struct Received {
     frames: Frames,
-    trailers: Option<HeaderMap>,
+    /// Boxed, as hardly any request has them.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// Reads `body` to its end, within `limit` bytes and `deadline`; `each` sees every frame
@@ -59,7 +60,7 @@ where
                 each(&data);
                 received.frames.push(data);
             }
-            Err(frame) => received.trailers = frame.into_trailers().ok(),
+            Err(frame) => received.trailers = frame.into_trailers().ok().map(Box::new),
         }
     }
     Ok(received)
@@ -131,7 +132,7 @@ where
                     received
                         .trailers
                         .take()
-                        .map(|trailers| Ok(Frame::trailers(trailers))),
+                        .map(|trailers| Ok(Frame::trailers(*trailers))),
                 )
             }
         }
