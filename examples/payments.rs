@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{Extension, Json, Router, extract::State, http::StatusCode, routing::get};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, time::sleep};
 use tower_idempotency::{Idempotency, IdempotencyLayer, MemoryStore};
@@ -42,7 +42,7 @@ type Ledger = Arc<Mutex<Vec<Payment>>>;
 
 async fn pay(
     State(ledger): State<Ledger>,
-    operation: Idempotency,
+    Extension(operation): Extension<Idempotency>,
     Json(order): Json<Order>,
 ) -> (StatusCode, Json<Payment>) {
     sleep(Duration::from_secs(order.seconds)).await;

@@ -151,3 +151,6 @@ fn decode_sections(mut bytes: Bytes) -> Option<Record> {
     };
     Some(Record::new(fingerprint, content))
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,13 +28,16 @@ impl Fields {
         Self(block.freeze())
     }
 
-    /// Takes a block from outside, if every field in it is a legal one.
+    /// Takes a block from outside, if every field in it is a legal one and a map holds
+    /// them all: a `HeaderMap` has an end.
     pub(crate) fn from_block(block: Bytes) -> Option<Self> {
+        let mut headers = HeaderMap::new();
         let mut rest = block.clone();
         while !rest.is_empty() {
             let (name, value) = split_one(&mut rest)?;
-            HeaderName::from_lowercase(&name).ok()?;
-            HeaderValue::from_maybe_shared(value).ok()?;
+            let name = HeaderName::from_lowercase(&name).ok()?;
+            let value = HeaderValue::from_maybe_shared(value).ok()?;
+            headers.try_append(name, value).ok()?;
         }
         Some(Self(block))
     }
@@ -49,13 +52,14 @@ impl Fields {
         self.0.len()
     }
 
-    /// Appends the fields to `headers`, in order. The values share this buffer.
+    /// Appends the fields to `headers`, in order, as far as the map holds them. The values
+    /// share this buffer.
     pub(crate) fn append_to(&self, headers: &mut HeaderMap) {
         let mut rest = self.0.clone();
         while let Some((name, value)) = split_one(&mut rest) {
             let name = HeaderName::from_bytes(&name);
             if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
-                headers.append(name, value);
+                let _ = headers.try_append(name, value);
             }
         }
     }

@@ -26,7 +26,7 @@ pub const MAX_KEY_LEN: usize = 255;
 pub struct Key {
     /// The header value the key stands in, so that keeping a key copies nothing.
     value: HeaderValue,
-    span: Range<u16>,
+    span: Range<u32>,
 }
 
 impl Key {
@@ -52,7 +52,8 @@ impl Key {
 
     /// The key that stands at `span` of a value already checked.
     fn within(value: &HeaderValue, span: Range<usize>) -> Self {
-        let border = |at| u16::try_from(at).unwrap_or(u16::MAX);
+        // A field value beyond 4 GiB has never been received.
+        let border = |at| u32::try_from(at).unwrap_or(u32::MAX);
         Self {
             value: value.clone(),
             span: border(span.start)..border(span.end),
@@ -85,7 +86,7 @@ fn check(key: &[u8]) -> Result<(), InvalidKey> {
 
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
-        let span = usize::from(self.span.start)..usize::from(self.span.end);
+        let span = self.span.start as usize..self.span.end as usize;
         &self.value.as_bytes()[span]
     }
 }
@@ -502,6 +503,16 @@ mod tests {
         let source = HeaderKey::new().min_len(3);
         assert_eq!(find(&source, r#""\"\"""#), Err(InvalidKey::TooShort));
         assert!(find(&source, r#""\"\"\"""#).is_ok());
+    }
+
+    #[test]
+    fn a_key_far_into_its_field_is_read_whole() {
+        for padding in [0, 65_533, 65_534, 65_535, 70_000] {
+            for field in ["abc", "\"abc\"", "\"a\\\"c\""] {
+                let line = " ".repeat(padding) + field;
+                assert_eq!(find(&HeaderKey::new(), &line).unwrap().as_ref().len(), 3);
+            }
+        }
     }
 
     #[test]

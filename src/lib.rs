@@ -1,5 +1,43 @@
-//! Idempotency keys for tower services.
+//! Idempotency keys for tower services: a keyed POST runs once, and every retry gets the
+//! first answer.
+//!
+//! A client that retries, after a timeout, a 429, a double click or a crash, names its
+//! operation with `Idempotency-Key`. [`IdempotencyLayer`] claims that key in a [`Store`],
+//! executes the request once, records the answer, and replays it. Another payload under the
+//! key, or the same request while the first still runs, is a 409.
+//!
+//! ```
+//! # #[cfg(feature = "memory")] {
+//! use axum::{Router, routing::post};
+//! use tower_idempotency::{IdempotencyLayer, MemoryStore};
+//!
+//! let idempotency = IdempotencyLayer::new(MemoryStore::new());
+//!
+//! let app: Router = Router::new()
+//!     .route("/payments", post(|| async { "charged once" }))
+//!     .layer(idempotency);
+//! # }
+//! ```
+//!
+//! * What is guaranteed, where the layer belongs among others, and all settings: [`server`].
+//! * What clients see: [`WireContract`], [`rejection`].
+//! * What makes two requests one operation: [`KeySource`], [`ScopeSource`],
+//!   [`Fingerprinter`].
+//! * What becomes of an answer: [`RecordPolicy`], and [`Directive`] for a single one.
+//! * What a handler may know: [`Idempotency`].
+//! * Stores, and how to write one: [`store`].
+//! * What happened: [`Event`], [`Observer`].
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `memory` | [`MemoryStore`] | yes |
+//! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
+//! | `conformance` | the laws of a store as a test suite | |
+//! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(not(feature = "memory"), allow(rustdoc::broken_intra_doc_links))]
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -10,6 +48,8 @@ mod fields;
 mod fingerprint;
 mod frames;
 mod key;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod policy;
 mod record;
 mod record_key;
@@ -20,6 +60,8 @@ pub mod store;
 mod target;
 mod verdict;
 
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsObserver;
 #[cfg(feature = "memory")]
 pub use self::store::MemoryStore;
 pub use self::{

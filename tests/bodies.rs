@@ -1,5 +1,6 @@
 //! Bodies of requests and responses: limits, trailers, frames, failures, live streams.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 
@@ -366,6 +367,30 @@ async fn a_live_answer_arrives_frame_by_frame_and_is_replayed() {
     assert_eq!(replay.text(), "data: 1\n\ndata: 2\n\n");
     assert_eq!(replay.trailers, Some(trailers()));
     assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_live_answer_of_very_many_tokens_loses_none() {
+    let (layer, _) = layer();
+    let (mut sender, body) = live_body();
+    let (_, service) = giving([Response::new(body)]);
+    let service = serve(&layer, service);
+    let mut response = service.clone().oneshot(post("k", "")).await.unwrap();
+    let (mut sent, mut got) = (Vec::new(), Vec::new());
+    for token in 0..2_000_u32 {
+        let token = format!("{token} ");
+        sent.extend_from_slice(token.as_bytes());
+        sender.send_data(Bytes::from(token)).await.unwrap();
+        // At every pace: at once, and some tokens behind.
+        while got.len() < sent.len() && sent.len() % 7 != 0 {
+            let frame = response.body_mut().frame().await.unwrap().unwrap();
+            got.extend_from_slice(&frame.into_data().unwrap());
+        }
+    }
+    drop(sender);
+    got.extend_from_slice(&Answer::read(response).await.frames.concat());
+    assert_eq!(got, sent);
+    assert_eq!(send(&service, post("k", "")).await.frames.concat(), sent);
 }
 
 #[tokio::test]

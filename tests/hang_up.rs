@@ -1,5 +1,6 @@
 //! Clients that leave, at every moment they can leave at.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 

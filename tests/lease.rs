@@ -1,5 +1,6 @@
 //! Leases: renewed, lapsed, lost, taken over, held.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! One request from end to end: replay, mismatch, in flight, and the order of decisions.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 

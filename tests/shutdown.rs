@@ -1,5 +1,6 @@
 //! The end of a process: drained, or cut off.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 

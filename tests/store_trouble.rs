@@ -1,5 +1,6 @@
 //! A store that does not answer, or not in time, or not what it should.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod support;
 

@@ -66,6 +66,7 @@ where
     Svc::Future: Send,
     Svc::Error: Send + 'static,
     ReqB: Body<Data = Bytes> + Send + 'static,
+    ReqB::Error: Into<BoxError>,
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
 {
@@ -94,6 +95,7 @@ async fn ask<B>(
 ) -> Result<Asked<B>, RejectionKind>
 where
     B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
 {
     let Operation {
         key,

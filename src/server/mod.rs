@@ -1,4 +1,128 @@
-//! The server side: [`IdempotencyLayer`].
+//! The server side: [`IdempotencyLayer`], and what it promises.
+//!
+//! # What happens to a request
+//!
+//! 1. Is it ours? Its method is enabled and [`when`](IdempotencyLayer::when) admits it, else
+//!    it passes through untouched.
+//! 2. Its key is read. Without one it passes through, or is refused if one is required.
+//! 3. Its scope is told: whose key it is.
+//! 4. Its body is read to the end, within a limit and a deadline, and fingerprinted as it
+//!    arrives. Until here nothing has been claimed: a client that leaves leaves no trace.
+//! 5. The key is claimed, in one atomic step of the [`Store`](crate::Store).
+//! 6. By what the claim found the request is answered from the record, refused, or executed
+//!    by the inner service. A mismatch is found before anything else.
+//! 7. What becomes of the answer is decided: it is recorded, the key is released, or sealed.
+//!    Only then does the answer leave.
+//!
+//! # What is guaranteed
+//!
+//! Per key, from its first claim until its retention ends or it is released:
+//!
+//! * **Takeover** (the default): the handler starts at most once, plus once for each lease
+//!   that lapsed unfinished because its node crashed. Exactly one answer is ever recorded, and
+//!   every replay is that answer, byte for byte. A handler learns of earlier attempts by
+//!   [`attempt`](crate::Idempotency::attempt).
+//! * **Hold** ([`AfterCrash::Hold`](crate::AfterCrash::Hold)): the handler starts at most
+//!   once. A key whose node crashed answers `idempotency_outcome_unknown` until its retention
+//!   ends or an operator resolves it.
+//!
+//! A lost lease never overwrites a newer record, a waiter never executes because it got tired
+//! of waiting, no answer comes from another scope, route or fingerprint, and no crash, panic
+//! or hang-up leaves a key wedged for its retention.
+//!
+//! This is *at most once per claim*, not exactly once: a crash between the handler's effect
+//! and the record of its answer makes a retry run again. Calls to others should therefore
+//! carry a [`child_key`](crate::Idempotency::child_key).
+//!
+//! # Where it belongs among other layers
+//!
+//! From the outside in:
+//!
+//! | layer | why there |
+//! |---|---|
+//! | trace, CORS | replays and refusals are traced too; `Access-Control-*` is not recorded, but added to each answer anew |
+//! | compression | a record is kept uncompressed, and each client gets the encoding it asks for |
+//! | catch-panic | sees the panic after the key was released |
+//! | authentication | **outside**: an unauthenticated request must not claim a key, and the scope comes from the verified principal |
+//! | **idempotency** | |
+//! | timeout | **inside**: a timeout outside would only drop the client; the operation runs on and is recorded. Inside, the handler is stopped, and its 408 or 504 releases the key |
+//! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
+//! | request body limit | either: outside it protects unkeyed requests too. For keyed ones [`max_request_body`](IdempotencyLayer::max_request_body) counts |
+//!
+//! ```
+//! # #[cfg(feature = "memory")] {
+//! use std::time::Duration;
+//!
+//! use axum::{Router, http::StatusCode, routing::post};
+//! use tower::ServiceBuilder;
+//! use tower_http::{
+//!     catch_panic::CatchPanicLayer, compression::CompressionLayer, cors::CorsLayer,
+//!     timeout::TimeoutLayer, trace::TraceLayer,
+//! };
+//! use tower_idempotency::{IdempotencyLayer, MemoryStore};
+//!
+//! let app: Router = Router::new().route("/payments", post(|| async { "paid" })).layer(
+//!     ServiceBuilder::new()
+//!         .layer(TraceLayer::new_for_http())
+//!         .layer(CorsLayer::permissive())
+//!         .layer(CompressionLayer::new())
+//!         .layer(CatchPanicLayer::new())
+//!         // .layer(your authentication)
+//!         .layer(IdempotencyLayer::new(MemoryStore::new()))
+//!         .layer(TimeoutLayer::with_status_code(
+//!             StatusCode::GATEWAY_TIMEOUT,
+//!             Duration::from_secs(20),
+//!         )),
+//! );
+//! # }
+//! ```
+//!
+//! # Settings
+//!
+//! | setting | default |
+//! |---|---|
+//! | [`methods`](IdempotencyLayer::methods) | POST, PATCH |
+//! | [`when`](IdempotencyLayer::when) | every request |
+//! | [`require_key`](IdempotencyLayer::require_key) | off: unkeyed requests pass through |
+//! | [`key_source`](IdempotencyLayer::key_source) | header `Idempotency-Key`, tolerant |
+//! | [`key_space`](IdempotencyLayer::key_space) | per route |
+//! | [`namespace`](IdempotencyLayer::namespace) | empty |
+//! | [`scope`](IdempotencyLayer::scope) | the credentials as sent |
+//! | [`fingerprint`](IdempotencyLayer::fingerprint) | method, path, query, content type, body |
+//! | [`max_request_body`](IdempotencyLayer::max_request_body) | 2 MiB |
+//! | [`body_deadline`](IdempotencyLayer::body_deadline) | 30 s |
+//! | [`max_response_body`](IdempotencyLayer::max_response_body) | 1 MiB |
+//! | [`over_limit`](IdempotencyLayer::over_limit) | seal |
+//! | [`broken_body`](IdempotencyLayer::broken_body) | seal |
+//! | [`in_flight`](IdempotencyLayer::in_flight) | reject: 409 |
+//! | [`lease`](IdempotencyLayer::lease) | 30 s, renewed every third of it |
+//! | [`after_crash`](IdempotencyLayer::after_crash) | takeover |
+//! | [`retention`](IdempotencyLayer::retention) | 24 h from completion |
+//! | [`record_policy`](IdempotencyLayer::record_policy) | 2xx, 3xx, 4xx but 401, 403, 407, 408, 421, 425, 429 |
+//! | [`recorded_headers`](IdempotencyLayer::recorded_headers) | all but those of one connection, moment or caller |
+//! | [`store_deadline`](IdempotencyLayer::store_deadline) | 2 s per call |
+//! | [`store_attempts`](IdempotencyLayer::store_attempts) | 3 |
+//! | [`store_failure`](IdempotencyLayer::store_failure) | refuse: 503 |
+//! | [`contract`](IdempotencyLayer::contract) | [`WireContract::default`](crate::WireContract::default) |
+//! | [`render_fn`](IdempotencyLayer::render_fn) | problem+json |
+//! | [`observer`](IdempotencyLayer::observer) | none; `tracing` is always told |
+//!
+//! # Hang-ups, panics, shutdown
+//!
+//! hyper drops the future of a request when its client disconnects. Before the body has
+//! arrived that ends the request. After the claim the operation moves to a task of its own
+//! and runs to its end, without the task-locals and the spans of the layers outside. Nothing is
+//! spawned otherwise: a panic of the handler goes to the layers outside, after the key was
+//! released.
+//!
+//! A response whose size is not known, and which is not all there at once, is *live*: its
+//! head leaves at once, and a task drains it into a recording that the client reads as it
+//! grows. Its end is held back until the record is stored.
+//!
+//! Leases are renewed by a task of their own. On a runtime with one worker thread a handler
+//! that blocks that thread for longer than the lease still loses it.
+//!
+//! At shutdown call [`drain`](IdempotencyLayer::drain).
 
 mod admission;
 #[cfg(feature = "axum")]

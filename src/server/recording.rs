@@ -55,7 +55,7 @@ impl Recording {
         })));
         let reader = Reader {
             recording: Arc::clone(&recording),
-            next: 0,
+            cursor: Cursor::default(),
         };
         (recording, reader)
     }
@@ -122,7 +122,7 @@ impl State {
 /// Reads a recording from its first byte, and then as it grows.
 pub(super) struct Reader {
     recording: Arc<Recording>,
-    next: usize,
+    cursor: Cursor,
 }
 
 impl Reader {
@@ -131,9 +131,8 @@ impl Reader {
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut state = self.recording.lock();
-        if let Some(frame) = state.frames.as_slice().get(self.next) {
-            self.next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+        if let Some(frame) = self.cursor.next(&state.frames) {
+            return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         if let Some(frame) = state.beyond.pop_front() {
             if let Some(pump) = state.pump.take() {
@@ -157,8 +156,34 @@ impl Reader {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.recording.lock();
-        let read = self.next >= state.frames.as_slice().len() && state.beyond.is_empty();
+        let read = self.cursor.read == state.frames.bytes() && state.beyond.is_empty();
         read && matches!(state.end, Some(End::Whole(None) | End::Told))
+    }
+}
+
+/// How far a reader has come. The last of the frames may still grow at its end.
+#[derive(Default)]
+struct Cursor {
+    frame: usize,
+    within: usize,
+    read: u64,
+}
+
+impl Cursor {
+    /// What has come since, up to the end of a frame.
+    fn next(&mut self, frames: &Frames) -> Option<Bytes> {
+        loop {
+            let frame = frames.as_slice().get(self.frame)?;
+            if self.within < frame.len() {
+                let rest = frame.slice(self.within..);
+                self.within = frame.len();
+                self.read += rest.len() as u64;
+                return Some(rest);
+            }
+            // Not past the last frame: it is where the next bytes may come to stand.
+            frames.as_slice().get(self.frame + 1)?;
+            (self.frame, self.within) = (self.frame + 1, 0);
+        }
     }
 }
 
@@ -176,7 +201,7 @@ impl Drop for Reader {
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
-            .field("next", &self.next)
+            .field("read", &self.cursor.read)
             .finish_non_exhaustive()
     }
 }

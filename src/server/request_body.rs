@@ -1,7 +1,9 @@
 //! The request body: read whole, kept as the frames that arrived.
 
 use std::{
+    error::Error,
     fmt,
+    iter::successors,
     pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
@@ -10,10 +12,10 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError};
 use pin_project_lite::pin_project;
 
-use super::call::within;
+use super::{BoxError, call::within};
 use crate::{frames::Frames, rejection::RejectionKind};
 
 /// A request body that has arrived.
@@ -34,6 +36,7 @@ pub(super) async fn receive<B>(
 ) -> Result<Received, RejectionKind>
 where
     B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
 {
     within(deadline, read(body, limit, each))
         .await
@@ -47,12 +50,13 @@ async fn read<B>(
 ) -> Result<Received, RejectionKind>
 where
     B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
 {
     let mut body = pin!(body);
     let mut received = Received::default();
     let mut room = limit;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| RejectionKind::BodyUnreadable)?;
+        let frame = frame.map_err(|error| reason(&*error.into()))?;
         match frame.into_data() {
             Ok(data) => {
                 let left = room.checked_sub(data.len() as u64);
@@ -64,6 +68,16 @@ where
         }
     }
     Ok(received)
+}
+
+/// A layer outside may have a limit of its own, which ends the body with an error.
+fn reason(error: &(dyn Error + 'static)) -> RejectionKind {
+    let mut causes = successors(Some(error), |&error| error.source());
+    if causes.any(|error| error.is::<LengthLimitError>()) {
+        RejectionKind::PayloadTooLarge
+    } else {
+        RejectionKind::BodyUnreadable
+    }
 }
 
 pin_project! {

@@ -52,6 +52,7 @@ where
     Svc::Error: Send + 'static,
     S: Store,
     ReqB: Body<Data = Bytes> + Send + 'static,
+    ReqB::Error: Into<BoxError>,
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
 {

@@ -1,0 +1,114 @@
+//! Which traits the public types have. Losing one breaks users, and an `Arc<dyn …>` in the
+//! wrong place loses it silently; so each new public type gets a line here.
+
+use std::{error::Error, fmt::Debug, fmt::Display, hash::Hash, str::FromStr};
+
+use tower_idempotency::{
+    Accumulate, AfterCrash, ByStatus, CredentialScope, DecodeError, Directive, ExactFingerprint,
+    ExtensionScope, Fingerprint, FingerprintState, Fingerprinter, Frames, HeaderKey, InvalidKey,
+    Key, KeySource, KeySpace, MissingScope, Outcome, ParseRecordKeyError, ProblemJson, Record,
+    RecordKey, RecordPolicy, RecordedHeaders, Rejection, RejectionKind, Render, Scope, ScopeSource,
+    SharedStore, Store, StripeJson, WireContract,
+    store::{
+        Claim, Claimed, Completion, Fence, Lease, LeaseToken, Standing, StoreError, StoreErrorKind,
+    },
+};
+
+/// What every type of ours can do: cross threads, be moved while pinned, be shown.
+trait Plain: Send + Sync + Unpin + Debug + 'static {}
+impl<T: Send + Sync + Unpin + Debug + 'static> Plain for T {}
+
+/// A word: small, copied and compared.
+trait Word: Plain + Copy + Eq {}
+impl<T: Plain + Copy + Eq> Word for T {}
+
+/// An error that can be boxed and passed on.
+trait Fault: Plain + Error {}
+impl<T: Plain + Error> Fault for T {}
+
+/// `Type: Trait, Trait;` lines, checked as this file is compiled.
+macro_rules! have {
+    ($($type:ty: $($trait:path),+;)+) => {$(
+        const _: fn() = || {
+            fn has<T: ?Sized $(+ $trait)+>() {}
+            has::<$type>();
+        };
+    )+};
+}
+
+have! {
+    // Key, scope, fingerprint.
+    Key: Plain, Clone, Eq, Hash, AsRef<[u8]>;
+    InvalidKey: Fault, Word, Hash;
+    HeaderKey: Plain, Clone, Default, Eq, KeySource;
+    RecordKey: Word, Ord, Hash, Display, FromStr;
+    ParseRecordKeyError: Fault, Word;
+    KeySpace: Word, Default;
+    Scope: Word, Hash;
+    MissingScope: Fault, Word, Default;
+    CredentialScope: Plain, Copy, Default, ScopeSource;
+    // The principal it looks for need not be shown, shared or pinned.
+    ExtensionScope<*const ()>: Plain, Clone, Default;
+    Fingerprint: Word, Hash;
+    ExactFingerprint: Plain, Copy, Default, Fingerprinter;
+    FingerprintState: Send, Unpin, Debug;
+
+    // Records.
+    Record: Plain, Clone, Eq;
+    Frames: Plain, Clone, Default, Eq, From<bytes::Bytes>, FromIterator<bytes::Bytes>;
+    RecordedHeaders: Plain, Clone, Default;
+    DecodeError: Fault, Word;
+
+    // Policy and the wire.
+    Outcome: Word;
+    Directive: Word;
+    ByStatus: Plain, Copy, Default, RecordPolicy;
+    WireContract: Plain, Clone, Default;
+    Rejection: Plain, Clone;
+    RejectionKind: Word, Hash;
+    ProblemJson: Plain, Copy, Default, Render;
+    StripeJson: Plain, Copy, Default, Render;
+
+    // Stores.
+    Claim<'static>: Plain, Clone;
+    Claimed: Plain, Clone, Eq;
+    Completion: Plain, Clone, Eq;
+    Standing: Plain, Clone, Eq;
+    Lease: Plain, Clone, Eq;
+    LeaseToken: Word, Hash;
+    Fence: Word, Ord, Hash, Display;
+    AfterCrash: Word, Default;
+    StoreError: Fault;
+    StoreErrorKind: Word, Hash;
+    SharedStore: Plain, Clone, Store;
+
+    // The traits for users can be chosen at run time.
+    dyn KeySource: Send, Sync;
+    dyn ScopeSource: Send, Sync;
+    dyn Fingerprinter: Send, Sync;
+    dyn Accumulate: Send;
+    dyn RecordPolicy: Send, Sync;
+    dyn Render: Send, Sync;
+}
+
+/// The store's futures can be spawned, whichever store it is.
+#[test]
+fn verbs_can_be_spawned() {
+    fn check<S: Store>(store: &S, claim: &Claim<'_>, lease: &Lease, key: &RecordKey) {
+        fn spawned(_: impl Send) {}
+        spawned(store.claim(claim));
+        spawned(store.release(lease));
+        spawned(store.renew(lease));
+        spawned(store.settled(key, lease.fence(), lease.duration()));
+    }
+    let _ = check::<SharedStore>;
+}
+
+/// Handles that every request holds stay small.
+#[test]
+fn sizes() {
+    assert_eq!(size_of::<Record>(), size_of::<usize>());
+    assert_eq!(size_of::<SharedStore>(), 2 * size_of::<usize>());
+    assert!(size_of::<Key>() <= size_of::<http::HeaderValue>() + 8);
+    assert_eq!(size_of::<Frames>(), size_of::<bytes::Bytes>());
+}

@@ -1,0 +1,76 @@
+//! What the fuzz targets try for hours, for a moment.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod invariants;
+
+use proptest::{collection::vec, prelude::*};
+
+/// Bytes that are often what the parser of a field looks at.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        4 => prop::sample::select(b"\"\\;,= \ta*:?()-1".to_vec()),
+        4 => b' '..=b'~',
+        1 => any::<u8>(),
+    ];
+    let text = vec(byte, 0..300);
+    prop_oneof![
+        text.clone(),
+        text.prop_map(|text| [b"\"", &text[..], b"\""].concat()),
+    ]
+}
+
+/// Sections with lengths that are near the truth.
+fn sections() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![20 => "[a-z-]{1,3}", 1 => "[A-Z]{0,1}"];
+    let byte = prop_oneof![20 => b' '..=b'~', 1 => any::<u8>()];
+    let field = (name, vec(byte, 0..4)).prop_map(|(name, value)| {
+        let name_len = u16::try_from(name.len()).unwrap().to_be_bytes();
+        let value_len = u32::try_from(value.len()).unwrap().to_be_bytes();
+        [&name_len[..], &value_len, name.as_bytes(), &value].concat()
+    });
+    let block = vec(field, 0..3).prop_map(|fields| fields.concat());
+    let status = prop_oneof![1 => Just(0), 4 => 100..1000_u16, 1 => any::<u16>()];
+    (
+        0..4_u8,
+        any::<[u8; 33]>(),
+        status,
+        [block.clone(), block],
+        vec(any::<u8>(), 0..9),
+    )
+        .prop_map(|(kind, fingerprint, status, [headers, trailers], body)| {
+            let short = |block: &[u8]| u32::try_from(block.len()).unwrap().to_be_bytes();
+            let head = [&[kind], &fingerprint[..], &status.to_be_bytes()].concat();
+            let lengths = [short(&headers), short(&trailers)].concat();
+            let body_len = (body.len() as u64).to_be_bytes();
+            [&head[..], &lengths, &body_len, &headers, &trailers, &body].concat()
+        })
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_as_a_record(bytes in vec(any::<u8>(), 0..200)) {
+        invariants::decode_record(&bytes);
+        invariants::decode_sections(&bytes);
+    }
+
+    #[test]
+    fn nearly_right_sections(
+        mut bytes in sections(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        invariants::decode_sections(&bytes);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        invariants::decode_sections(&bytes);
+    }
+
+    #[test]
+    fn any_lines_as_a_key(lines in vec(line(), 0..3)) {
+        let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
+        invariants::key_header(&lines);
+        invariants::key_header(&lines[..lines.len().min(1)]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Response bodies for handlers.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+pub(crate) type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
+
+pub(crate) fn empty() -> AnyBody {
+    Empty::new().boxed_unsync()
+}
+
+pub(crate) fn full(text: &'static str) -> AnyBody {
+    Full::from(text).boxed_unsync()
+}
+
+/// A body that grows with each text sent and ends when the sender is dropped.
+pub(crate) fn live() -> (mpsc::UnboundedSender<&'static str>, AnyBody) {
+    let (sender, receiver) = mpsc::unbounded_channel::<&'static str>();
+    let frames = UnboundedReceiverStream::new(receiver)
+        .map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
+    (sender, StreamBody::new(frames).boxed_unsync())
+}
+
+pub(crate) fn with_trailers(text: &'static str, trailers: HeaderMap) -> AnyBody {
+    Full::from(text)
+        .with_trailers(async move { Some(Ok(trailers)) })
+        .boxed_unsync()
+}
