@@ -1,4 +1,5 @@
 //! Real sockets, hyper, and clients that leave when they please. No axum.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(feature = "memory")]
 
 mod framing;
