@@ -201,6 +201,21 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.in_flight = in_flight)
     }
 
+    /// How many duplicates may wait at a time, on this node, for all keys together. Each
+    /// holds its request with its body. More are refused as if they had waited in vain.
+    /// Default: 10,000.
+    #[must_use]
+    pub fn max_waiters(self, waiters: usize) -> Self {
+        self.set(|config| config.max_waiters = waiters)
+    }
+
+    /// How many duplicates of one request may wait at a time, on this node. More are
+    /// refused as if they had waited in vain. Default: 1,000.
+    #[must_use]
+    pub fn max_waiters_per_key(self, waiters: usize) -> Self {
+        self.set(|config| config.max_waiters_per_key = waiters)
+    }
+
     /// How long a claim outlives the node that made it. It is renewed every third of that,
     /// however long a handler runs; after a crash a retry has to wait until it lapses.
     /// Default: 30 s.

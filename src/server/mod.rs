@@ -95,6 +95,7 @@
 //! | [`over_limit`](IdempotencyLayer::over_limit) | seal |
 //! | [`broken_body`](IdempotencyLayer::broken_body) | seal |
 //! | [`in_flight`](IdempotencyLayer::in_flight) | reject: 409 |
+//! | [`max_waiters`](IdempotencyLayer::max_waiters), [`max_waiters_per_key`](IdempotencyLayer::max_waiters_per_key) | 10,000 and 1,000 |
 //! | [`lease`](IdempotencyLayer::lease) | 30 s, renewed every third of it |
 //! | [`after_crash`](IdempotencyLayer::after_crash) | takeover |
 //! | [`retention`](IdempotencyLayer::retention) | 24 h from completion |
@@ -131,14 +132,18 @@ mod call;
 mod claim;
 mod config;
 pub(crate) mod context;
+mod flight;
 mod flow;
+mod follow;
 mod future;
 mod gather;
 mod inflight;
 mod layer;
 mod lease;
+mod mixer;
 mod node;
 mod outcome;
+mod pledge;
 mod pump;
 mod recording;
 mod reply;
@@ -153,6 +158,7 @@ pub use self::{
     future::ResponseFuture,
     layer::IdempotencyLayer,
     node::Drained,
+    recording::BrokeOff,
     request_body::RequestBody,
     response_body::{CutShort, LeaseLost, ResponseBody},
     service::Idempotency,

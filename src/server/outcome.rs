@@ -1,5 +1,7 @@
 //! What becomes of a fresh answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, response::Parts};
 use http_body::Body;
@@ -10,7 +12,7 @@ use super::{
     gather::{Gathered, gather},
     lease::{Held, Settled},
     pump::{Head, Pump, settle_unkept},
-    recording::Recording,
+    recording::{LiveAnswer, Recording},
     reply::Protection,
     response_body::{ResponseBody, Rest},
 };
@@ -85,6 +87,11 @@ impl<S: Store> Shared<S> {
             Gathered::Live(frames, body) => {
                 let room = limit - frames.bytes();
                 let (recording, reader) = Recording::new(frames);
+                held.go_live(LiveAnswer {
+                    status: head.status,
+                    headers: head.headers.clone(),
+                    recording: Arc::clone(&recording),
+                });
                 let pump = Pump {
                     body,
                     recording,

@@ -68,7 +68,7 @@ where
             Read::Whole(trailers) => self.complete(trailers).await,
             Read::Failed(error) => unkept(self.held, &self.head, Cause::BodyFailed)
                 .await
-                .unwrap_or(End::Failed(error)),
+                .unwrap_or_else(|| End::failed(error)),
             Read::Beyond(frame) => self.run_beyond(frame).await,
         };
         recording.0.finish(end);
@@ -102,7 +102,7 @@ where
         let retention = self.head.retention;
         let record = self.head.record(self.recording.frames(), trailers.as_ref());
         match self.held.complete(&record, retention).await {
-            Settled::Lost(_) => End::Failed(LeaseLost.into()),
+            Settled::Lost(_) => End::failed(LeaseLost),
             Settled::Kept | Settled::Unrecorded => End::Whole(trailers),
         }
     }
@@ -119,7 +119,7 @@ where
         while recording.taken().await {
             match std::future::poll_fn(|cx| poll_caught(body.as_mut(), cx)).await {
                 None => break,
-                Some(Err(error)) => return End::Failed(error),
+                Some(Err(error)) => return End::failed(error),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => recording.push_beyond(data),
                     Err(frame) => trailers = frame.into_trailers().ok(),
@@ -141,7 +141,7 @@ enum Read {
 /// Settles the key of an answer that cannot be kept. `Some` if the lease was lost.
 async fn unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Option<End> {
     match settle_unkept(held, head, cause).await {
-        Settled::Lost(_) => Some(End::Failed(LeaseLost.into())),
+        Settled::Lost(_) => Some(End::failed(LeaseLost)),
         Settled::Kept | Settled::Unrecorded => None,
     }
 }
@@ -164,6 +164,6 @@ struct CutShortOnDrop(Arc<Recording>);
 
 impl Drop for CutShortOnDrop {
     fn drop(&mut self) {
-        self.0.finish(End::Failed(CutShort.into()));
+        self.0.finish(End::failed(CutShort));
     }
 }

@@ -16,7 +16,7 @@ use super::{
     admission::Admission,
     config::Config,
     flow::{self, Shared},
-    future::ResponseFuture,
+    future::{Keyed, ResponseFuture},
     node::Node,
     request_body::RequestBody,
     response_body::ResponseBody,
@@ -77,8 +77,9 @@ where
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
                 let shared = Arc::clone(&self.shared);
-                let flow = flow::start(shared, ready, parts, body, operation);
-                ResponseFuture::keyed(Box::pin(flow))
+                let record_key = operation.record_key;
+                let flow = flow::run(shared, ready, parts, body, operation);
+                ResponseFuture::keyed(Keyed::new(record_key, &self.shared, Box::pin(flow)))
             }
         }
     }
