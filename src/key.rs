@@ -341,7 +341,8 @@ fn trimmed(bytes: &[u8]) -> Range<usize> {
 }
 
 fn bare(line: &HeaderValue, span: Range<usize>) -> Result<Key, InvalidKey> {
-    let allowed = |byte: &u8| matches!(byte, 0x21..=0x7e) && !b"\",;\\".contains(byte);
+    let allowed =
+        |byte: &u8| matches!(byte, b'!' | b'#'..=b'+' | b'-'..=b':' | b'<'..=b'[' | b']'..=b'~');
     let bytes = &line.as_bytes()[span.clone()];
     if !bytes.iter().all(allowed) {
         return Err(InvalidKey::BadBareChar);
