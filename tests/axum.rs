@@ -1,4 +1,5 @@
 //! The layer among axum's routers and extractors.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(all(feature = "axum", feature = "memory"))]
 
 use std::convert::Infallible;

@@ -1,5 +1,6 @@
 //! The layer among those of tower-http, in the order its documentation gives, and in some
 //! it does not.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(all(feature = "axum", feature = "memory"))]
 
 use std::{future::pending, time::Duration};

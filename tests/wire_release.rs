@@ -6,6 +6,7 @@
 //! ```
 //!
 //! The first answer is given in process: how a handler frames its own is its own affair.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(feature = "memory")]
 
 use std::convert::Infallible;
