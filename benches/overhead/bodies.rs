@@ -80,9 +80,10 @@ fn hash(frames: &[Bytes]) {
 }
 
 fn request(frames: &[Bytes], round: usize) -> Request<InFrames> {
+    let frames = frames.to_vec();
     Request::post("/uploads")
         .header("idempotency-key", format!("round-{round}"))
-        .body(InFrames(frames.to_vec().into_iter()))
+        .body(InFrames(frames.into_iter()))
         .expect("a request")
 }
 

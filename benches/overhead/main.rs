@@ -47,9 +47,9 @@ fn main() {
     let runtime = runtime.expect("a runtime");
     match words {
         ["callgrind", variant, rest @ ..] => count(&runtime, variant, rest),
-        _ if words.contains(&"--bench") => measure(&runtime, Effort::FULL),
+        _ if words.contains(&"--bench") => measure(&runtime, &Effort::FULL),
         // As a test: does it still run?
-        _ => measure(&runtime, Effort::BRIEF),
+        _ => measure(&runtime, &Effort::BRIEF),
     }
 }
 
@@ -72,7 +72,7 @@ impl Effort {
     };
 }
 
-fn measure(runtime: &Runtime, effort: Effort) {
+fn measure(runtime: &Runtime, effort: &Effort) {
     let stacks = [
         Stack::function(runtime),
         Stack::outside_router(runtime),

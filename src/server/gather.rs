@@ -18,7 +18,7 @@ use crate::frames::Frames;
 /// What a fresh response body turned out to be.
 pub(super) enum Gathered<B> {
     /// All there.
-    Whole(Frames, Option<HeaderMap>),
+    Whole(Frames, Option<Box<HeaderMap>>),
     /// It still grows; this much has come.
     Live(Frames, Pin<Box<B>>),
     /// Larger than may be kept; this much has come.
@@ -85,7 +85,8 @@ enum Step {
 
 struct Gathering {
     frames: Frames,
-    trailers: Option<HeaderMap>,
+    /// Boxed, as hardly any answer has them.
+    trailers: Option<Box<HeaderMap>>,
     room: Option<u64>,
 }
 
@@ -123,7 +124,7 @@ impl Gathering {
                     .and_then(|room| room.checked_sub(data.len() as u64));
                 self.frames.push(data);
             }
-            Err(frame) => self.trailers = frame.into_trailers().ok(),
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
         }
     }
 }

@@ -97,7 +97,12 @@ fn from_outside(wake: impl FnOnce() + Send + 'static) {
 impl Keeper {
     /// Whether the caller is to start it.
     fn start(&self) -> bool {
-        !self.running.swap(true, Ordering::SeqCst)
+        let starts = !self.running.swap(true, Ordering::SeqCst);
+        if starts {
+            // It looks before it sleeps: until then nobody needs to wake it.
+            self.planned.store(0, Ordering::SeqCst);
+        }
+        starts
     }
 
     /// About to look at all flights: one that is entered from here on must wake it.

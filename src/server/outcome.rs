@@ -80,7 +80,7 @@ impl<S: Store> Shared<S> {
         let (settled, body) = match gather(body, limit).await {
             Gathered::Whole(frames, trailers) => {
                 let retention = head.retention;
-                let record = head.record(frames, trailers.as_ref());
+                let record = head.record(frames, trailers.as_deref());
                 let settled = held.complete(&record, retention).await;
                 (settled, ResponseBody::record(record))
             }
