@@ -1,5 +1,6 @@
 //! Real sockets, hyper, and clients that leave when they please. No axum.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 mod framing;
 mod hang_ups_http1;

@@ -1,8 +1,4 @@
 //! Building the lab, starting it, and reading its log.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper that fails is a test that fails"
-)]
 
 use std::{
     env, fs,

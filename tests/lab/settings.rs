@@ -9,7 +9,7 @@ use crate::{
     outside::{Raw, soon},
 };
 
-fn code(answer: Raw) -> (u16, String) {
+fn code(answer: &Raw) -> (u16, String) {
     (answer.status, answer.code())
 }
 
@@ -31,11 +31,11 @@ async fn the_contract_of_stripe_records_500() {
 async fn the_contract_of_the_ietf_wants_quotes_and_answers_422() {
     let lab = Lab::start(&[("LAB_CONTRACT", "ietf")]).await;
     let bare = lab.ask("/effect", "k").await;
-    assert_eq!(code(bare), refusal(400, "idempotency_key_invalid"));
+    assert_eq!(code(&bare), refusal(400, "idempotency_key_invalid"));
     assert!(!lab.ask("/effect", r#""k""#).await.is_replay());
     assert!(lab.ask("/effect", r#""k""#).await.is_replay());
     let other = lab.ask("/effect?bytes=1", r#""k""#).await;
-    assert_eq!(code(other), refusal(422, "idempotency_conflict"));
+    assert_eq!(code(&other), refusal(422, "idempotency_conflict"));
 }
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_key_can_be_required() {
     let lab = Lab::start(&[("LAB_REQUIRE_KEY", "1")]).await;
     let keyless = request("POST", "/effect", "", "1");
     let refused = lab.connect().await.ask(&keyless).await;
-    assert_eq!(code(refused), refusal(400, "idempotency_key_required"));
+    assert_eq!(code(&refused), refusal(400, "idempotency_key_required"));
     let get = request("GET", "/effect", "", "");
     assert_eq!(lab.connect().await.ask(&get).await.status, 200);
 }
@@ -56,7 +56,10 @@ fn keyed(body: &str) -> String {
 async fn the_largest_request() {
     let lab = Lab::start(&[("LAB_MAX_REQUEST", "8")]).await;
     let refused = lab.connect().await.ask(&keyed("123456789")).await;
-    assert_eq!(code(refused), refusal(413, "idempotency_payload_too_large"));
+    assert_eq!(
+        code(&refused),
+        refusal(413, "idempotency_payload_too_large")
+    );
     assert_eq!(
         lab.connect().await.ask(&keyed("12345678")).await.status,
         200
@@ -83,7 +86,7 @@ async fn an_answer_over_the_largest_response_is_sealed() {
         let [whole, sealed] = lab.ask_twice(target).await;
         assert!(whole.body.len() == 11 || whole.body.len() == 60);
         let expected = refusal(409, "idempotency_result_unavailable");
-        assert_eq!(code(sealed), expected);
+        assert_eq!(code(&sealed), expected);
     }
     assert_eq!(lab.effects().len(), 3);
 }
@@ -111,7 +114,7 @@ async fn a_full_store_refuses_new_keys() {
     let refused = lab.ask("/effect", "b").await;
     assert!(refused.field("retry-after").is_some());
     let expected = refusal(503, "idempotency_store_unavailable");
-    assert_eq!(code(refused), expected);
+    assert_eq!(code(&refused), expected);
     assert!(lab.ask("/effect", "a").await.is_replay());
     assert_eq!(lab.effects().len(), 1);
 }
@@ -159,7 +162,7 @@ async fn a_lease_shorter_than_the_handler_is_renewed() {
             if answer.is_replay() {
                 return answer;
             }
-            assert_eq!(code(answer), refusal(409, "idempotency_in_flight"));
+            assert_eq!(code(&answer), refusal(409, "idempotency_in_flight"));
             sleep(Duration::from_millis(20)).await;
         }
     };
