@@ -2,6 +2,7 @@
 //! it does not.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(all(feature = "axum", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::{future::pending, time::Duration};
 

@@ -2,6 +2,7 @@
 //! the layer's own gives back what readiness had taken.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::{
     convert::Infallible,

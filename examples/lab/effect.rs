@@ -15,7 +15,7 @@
 //! | `retention_ms` | the retention of that directive; alone, of `record` |
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
     process,
     sync::{
@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{self, Shape},
-    settings::{Settings, Stats},
+    settings::Stats,
 };
 
 /// What the lab remembers.
@@ -48,13 +48,11 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
-        let open = |path| OpenOptions::new().append(true).create(true).open(path);
-        let log = settings.effect_log.as_ref().map(open).transpose()?;
-        Ok(Self {
+    pub(crate) fn new(log: Option<File>) -> Self {
+        Self {
             executions: AtomicU64::new(0),
             log,
-        })
+        }
     }
 
     pub(crate) fn executions(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Real sockets, hyper, and clients that leave when they please. No axum.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 mod framing;
 mod hang_ups_http1;

@@ -1,8 +1,4 @@
 //! A server on its socket with one handler, and all a test may want to know of it.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper that fails is a test that fails"
-)]
 
 use std::{convert::Infallible, time::Duration};
 
