@@ -73,6 +73,8 @@ impl Effort {
 }
 
 fn measure(runtime: &Runtime, effort: &Effort) {
+    // First, while no memory that others gave back can hide what it takes.
+    million::measure(runtime, effort.entries);
     let stacks = [
         Stack::function(runtime),
         Stack::outside_router(runtime),
@@ -81,7 +83,6 @@ fn measure(runtime: &Runtime, effort: &Effort) {
     requests::measure(&stacks, effort.request_rounds);
     drop(stacks);
     bodies::measure(runtime, effort.body_rounds);
-    million::measure(runtime, effort.entries);
 }
 
 /// Runs one variant on the function: `callgrind <variant> [bare|layered]`.

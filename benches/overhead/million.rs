@@ -43,6 +43,7 @@ pub fn measure(runtime: &Runtime, entries: usize) {
     );
     println!("  {:<42} {:>6.0} µs", "tenth slowest", slowest(10));
     println!("  {:<42} {:>6.2} µs", "median claim", slowest(entries / 2));
+    println!();
 }
 
 async fn fill(store: &MemoryStore, entries: usize, nanos: &mut Vec<u64>) {
