@@ -1,5 +1,4 @@
 //! The layer among axum's routers and extractors.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 

@@ -1,6 +1,5 @@
 //! The layer among those of tower-http, in the order its documentation gives, and in some
 //! it does not.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(all(feature = "axum", feature = "memory"))]
 #![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 

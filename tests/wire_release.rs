@@ -6,7 +6,6 @@
 //! ```
 //!
 //! The first answer is given in process: how a handler frames its own is its own affair.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 

@@ -26,6 +26,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::Bytes,
     extract::{OriginalUri, RawQuery, State},
     http::{HeaderName, HeaderValue, Method, StatusCode},
@@ -79,7 +80,7 @@ fn numbers(operation: Option<&Idempotency>) -> (u32, u64) {
 
 pub(crate) async fn effect(
     State((lab, _)): State<(Arc<Lab>, Stats)>,
-    operation: Option<Idempotency>,
+    operation: Option<Extension<Idempotency>>,
     method: Method,
     OriginalUri(uri): OriginalUri,
     RawQuery(query): RawQuery,
@@ -90,7 +91,8 @@ pub(crate) async fn effect(
         Err(error) => return (StatusCode::BAD_REQUEST, error).into_response(),
     };
     let uuid = Uuid::new_v4();
-    if let Err(error) = lab.happen(operation.as_ref(), uuid) {
+    let operation = operation.as_ref().map(|Extension(operation)| operation);
+    if let Err(error) = lab.happen(operation, uuid) {
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
     if asked.abort {
@@ -98,7 +100,7 @@ pub(crate) async fn effect(
     }
     tokio::time::sleep(asked.sleep).await;
     assert!(!asked.panic, "the request asked for a panic");
-    let (attempt, fence) = numbers(operation.as_ref());
+    let (attempt, fence) = numbers(operation);
     let json = serde_json::json!({
         "uuid": uuid.to_string(),
         "attempt": attempt,

@@ -6,7 +6,7 @@
 //! | `LAB_STORE` | `memory` | `memory` |
 //! | `LAB_LEASE_MS` | milliseconds | 30000 |
 //! | `LAB_RETENTION_MS` | milliseconds | 86400000 |
-//! | `LAB_IN_FLIGHT` | `reject` | `reject` |
+//! | `LAB_IN_FLIGHT` | `reject`, `wait:MS` | `reject` |
 //! | `LAB_AFTER_CRASH` | `takeover`, `hold` | `takeover` |
 //! | `LAB_CONTRACT` | `default`, `ietf`, `stripe` | `default` |
 //! | `LAB_FINGERPRINT` | `exact` | `exact` |
@@ -27,7 +27,8 @@ use std::{
 };
 
 use tower_idempotency::{
-    AfterCrash, IdempotencyLayer, MemoryStore, Scope, SharedStore, StoreFailure, WireContract,
+    AfterCrash, IdempotencyLayer, InFlight, MemoryStore, Scope, SharedStore, StoreFailure,
+    WireContract,
 };
 
 /// What the environment says.
@@ -55,7 +56,6 @@ impl Stats {
 impl Settings {
     /// Reads the environment; an unknown value is an error that names it.
     pub(crate) fn from_env() -> Result<Self, String> {
-        one_of("LAB_IN_FLIGHT", &["reject"])?;
         one_of("LAB_FINGERPRINT", &["exact"])?;
         one_of("LAB_STORE", &["memory"])?;
         if let Some(field) = text("LAB_KEY_FIELD")? {
@@ -115,6 +115,7 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
             "proceed" => StoreFailure::DangerProceed,
             _ => StoreFailure::Refuse,
         });
+    layer = layer.in_flight(in_flight()?);
     if one_of("LAB_SCOPE", &["credentials", "global"])? == "global" {
         layer = layer.scope_fn(|_| Ok(Scope::global()));
     }
@@ -127,6 +128,16 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
     })?;
     layer = set(layer, "LAB_MAX_REQUEST", Layer::max_request_body)?;
     set(layer, "LAB_MAX_RESPONSE", Layer::max_response_body)
+}
+
+fn in_flight() -> Result<InFlight, String> {
+    let value = text("LAB_IN_FLIGHT")?.unwrap_or_else(|| "reject".to_owned());
+    let budget = value.strip_prefix("wait:").and_then(|ms| ms.parse().ok());
+    match (value.as_str(), budget) {
+        ("reject", _) => Ok(InFlight::Reject),
+        (_, Some(budget)) => Ok(InFlight::Wait(millis(budget))),
+        _ => Err(unknown("LAB_IN_FLIGHT", &value, "reject or wait:MS")),
+    }
 }
 
 fn set(layer: Layer, name: &str, setter: fn(Layer, u64) -> Layer) -> Result<Layer, String> {

@@ -61,6 +61,9 @@ impl<S: Store> Shared<S> {
                 Step::Wait(limit) => limit,
             };
             let deadline = patience.begin(&self.config, key);
+            if waits && deadline.is_none() {
+                continue;
+            }
             let limit = [limit, deadline].into_iter().flatten().min();
             let changed = leader.stage.changed();
             let changed = match limit {

@@ -195,9 +195,13 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// What becomes of a duplicate of a request that still runs. Default:
-    /// [`InFlight::Reject`].
+    /// [`InFlight::Reject`]. A budget is at most a year.
     #[must_use]
     pub fn in_flight(self, in_flight: InFlight) -> Self {
+        let in_flight = match in_flight {
+            InFlight::Wait(budget) => InFlight::Wait(budget.min(A_YEAR)),
+            InFlight::Reject => InFlight::Reject,
+        };
         self.set(|config| config.in_flight = in_flight)
     }
 
@@ -218,7 +222,7 @@ impl<S> IdempotencyLayer<S> {
 
     /// How long a claim outlives the node that made it. It is renewed every third of that,
     /// however long a handler runs; after a crash a retry has to wait until it lapses.
-    /// Default: 30 s.
+    /// Default: 30 s; at most a year.
     ///
     /// # Panics
     ///
@@ -226,7 +230,7 @@ impl<S> IdempotencyLayer<S> {
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
         assert!(!lease.is_zero(), "a lease of no time protects nothing");
-        self.set(|config| config.lease = lease)
+        self.set(|config| config.lease = lease.min(A_YEAR))
     }
 
     /// What to do with a key whose node crashed. Default: [`AfterCrash::Takeover`].
@@ -372,6 +376,9 @@ impl<S: Store, Svc> Layer<Svc> for IdempotencyLayer<S> {
         Idempotency::new(inner, Arc::clone(&self.node), Arc::clone(&self.config))
     }
 }
+
+/// What is added to a moment must not overflow it.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A function in the place of a one-method trait. A blanket impl for closures would break
 /// the inference of their argument types.

@@ -47,7 +47,7 @@
 //! | **idempotency** | |
 //! | timeout | **inside**: a timeout outside would only drop the client; the operation runs on and is recorded. Inside, the handler is stopped, and its 408 or 504 releases the key |
 //! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
-//! | request body limit | either: outside it protects unkeyed requests too. For keyed ones [`max_request_body`](IdempotencyLayer::max_request_body) counts |
+//! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer |
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {

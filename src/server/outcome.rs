@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, response::Parts};
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_LENGTH, Entry},
+    response::Parts,
+};
 use http_body::Body;
 
 use super::{
@@ -20,6 +24,7 @@ use crate::{
     event::Cause,
     fingerprint::Fingerprint,
     policy::{Directive, Outcome},
+    record::Record,
     record_key::RecordKey,
     store::Store,
     verdict,
@@ -68,7 +73,7 @@ impl<S: Store> Shared<S> {
         &self,
         held: Held<S>,
         head: Head,
-        parts: Parts,
+        mut parts: Parts,
         body: B,
     ) -> Response<ResponseBody<B>>
     where
@@ -82,6 +87,7 @@ impl<S: Store> Shared<S> {
                 let retention = head.retention;
                 let record = head.record(frames, trailers.as_deref());
                 let settled = held.complete(&record, retention).await;
+                correct_length(&mut parts.headers, &record);
                 (settled, ResponseBody::record(record))
             }
             Gathered::Live(frames, body) => {
@@ -135,6 +141,20 @@ impl<S: Store> Shared<S> {
             Settled::Kept => response,
             Settled::Unrecorded => self.mark(response, Protection::Unrecorded),
             Settled::Lost(standing) => self.reply(key, verdict::on_loss(standing, fingerprint)),
+        }
+    }
+}
+
+/// A wrong `Content-Length` lets a server split responses, and here the right one is known.
+/// Where there is no body it may speak of the body that was left out (RFC 9110 section 8.6).
+fn correct_length(headers: &mut HeaderMap, record: &Record) {
+    if record.body().is_empty() && record.status() == Some(StatusCode::NOT_MODIFIED) {
+        return;
+    }
+    if let Entry::Occupied(length) = headers.entry(CONTENT_LENGTH) {
+        let bytes: usize = record.body().iter().map(Bytes::len).sum();
+        if length.get().as_bytes() != bytes.to_string().as_bytes() {
+            length.remove();
         }
     }
 }

@@ -1,5 +1,4 @@
 //! Real sockets, hyper, and clients that leave when they please. No axum.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![cfg(feature = "memory")]
 #![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 

@@ -191,3 +191,25 @@ async fn what_was_in_memory_is_gone_with_the_process() {
     pids.dedup();
     assert_eq!(pids.len(), 2, "one effect by each process");
 }
+
+#[tokio::test]
+async fn duplicates_can_wait() {
+    let lab = Lab::start(&[("LAB_IN_FLIGHT", "wait:60000")]).await;
+    let target = "/effect?sleep_ms=300";
+    let answers = tokio::join!(
+        lab.ask(target, "k"),
+        lab.ask(target, "k"),
+        lab.ask(target, "k")
+    );
+    let answers = [answers.0, answers.1, answers.2];
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.status == 200 && answer.body == answers[0].body)
+    );
+    assert_eq!(
+        answers.iter().filter(|answer| answer.is_replay()).count(),
+        2
+    );
+    assert_eq!(lab.effects().len(), 1);
+}
