@@ -29,6 +29,11 @@ pub enum Event<'a> {
         /// The record key.
         key: &'a RecordKey,
     },
+    /// A duplicate waits for the request that runs.
+    Waiting {
+        /// The record key.
+        key: &'a RecordKey,
+    },
     /// A request was refused.
     Rejected {
         /// The record key; `None` if the request was refused before it had one.
@@ -194,6 +199,7 @@ impl Event<'_> {
         match self {
             Self::Claimed { .. } => "claimed",
             Self::Replayed { .. } => "replayed",
+            Self::Waiting { .. } => "waiting",
             Self::Rejected { .. } => "rejected",
             Self::Recorded { .. } => "recorded",
             Self::Released { .. } => "released",
@@ -218,7 +224,7 @@ impl Event<'_> {
             } => {
                 tracing::debug!(target: TARGET, %key, %fence, attempt, "{name}");
             }
-            Self::Replayed { key } | Self::Detached { key } => {
+            Self::Replayed { key } | Self::Waiting { key } | Self::Detached { key } => {
                 tracing::debug!(target: TARGET, %key, "{name}");
             }
             Self::Rejected {

@@ -341,14 +341,24 @@ fn trimmed(bytes: &[u8]) -> Range<usize> {
 }
 
 fn bare(line: &HeaderValue, span: Range<usize>) -> Result<Key, InvalidKey> {
-    let allowed = |byte: &u8| matches!(byte, 0x21..=0x7e) && !b"\",;\\".contains(byte);
     let bytes = &line.as_bytes()[span.clone()];
-    if !bytes.iter().all(allowed) {
+    if !bytes.iter().all(|&byte| BARE[usize::from(byte)]) {
         return Err(InvalidKey::BadBareChar);
     }
     check(bytes)?;
     Ok(Key::within(line, span))
 }
+
+/// Which bytes a bare key may hold: visible ASCII without `"`, `,`, `;` and `\`.
+const BARE: [bool; 256] = {
+    let mut bare = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        bare[byte as usize] = !matches!(byte, b'"' | b',' | b';' | b'\\');
+        byte += 1;
+    }
+    bare
+};
 
 fn quoted(line: &HeaderValue, span: Range<usize>) -> Result<Key, InvalidKey> {
     let field = &line.as_bytes()[span.clone()];

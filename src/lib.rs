@@ -39,6 +39,7 @@
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "memory"), allow(rustdoc::broken_intra_doc_links))]
+#![forbid(unsafe_code)]
 
 mod codec;
 mod contract;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What to do with a request.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
     /// Run it, under this lease.
     Proceed(Lease),
@@ -52,9 +52,16 @@ pub(crate) fn on_loss(standing: Standing, fingerprint: Fingerprint) -> Verdict {
 fn on_record(record: Record, fingerprint: Fingerprint) -> Verdict {
     // A store compares fingerprints itself; answering with another request's record is the
     // one mistake that must not depend on it.
-    if record.fingerprint() != fingerprint {
+    if record.fingerprint() == fingerprint {
+        of_record(record)
+    } else {
         Verdict::Reject(RejectionKind::Conflict, None)
-    } else if record.is_sealed() {
+    }
+}
+
+/// What to do with the request that `record` answers.
+pub(crate) fn of_record(record: Record) -> Verdict {
+    if record.is_sealed() {
         Verdict::Reject(RejectionKind::ResultUnavailable, None)
     } else {
         Verdict::Replay(record)

@@ -1,5 +1,6 @@
 //! The layer among axum's routers and extractors.
 #![cfg(all(feature = "axum", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::convert::Infallible;
 

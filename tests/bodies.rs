@@ -276,6 +276,22 @@ async fn headers_are_replayed_in_order_with_duplicates_and_high_bytes() {
 }
 
 #[tokio::test]
+async fn a_wrong_length_does_not_leave_with_a_whole_answer() {
+    for (length, kept) in [("3", None), ("5", Some("5")), ("7", None), ("x", None)] {
+        let answer = Response::builder().header("content-length", length);
+        let (first, second) =
+            first_and_replay(answer.body(Full::<Bytes>::from("12345")).unwrap()).await;
+        assert_eq!(first.header("content-length"), kept, "{length}");
+        assert_eq!(second.header("content-length"), None);
+    }
+    let not_modified = Response::builder()
+        .status(304)
+        .header("content-length", "9");
+    let (first, _) = first_and_replay(not_modified.body(Empty::<Bytes>::new()).unwrap()).await;
+    assert_eq!(first.header("content-length"), Some("9"));
+}
+
+#[tokio::test]
 async fn answers_without_a_body() {
     for status in [204, 205, 304, 404] {
         let answer = Response::builder().status(status).header("etag", "\"1\"");

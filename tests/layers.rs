@@ -1,6 +1,7 @@
 //! The layer among those of tower-http, in the order its documentation gives, and in some
 //! it does not.
 #![cfg(all(feature = "axum", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::{future::pending, time::Duration};
 

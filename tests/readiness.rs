@@ -1,6 +1,7 @@
 //! `poll_ready` and `call`: only the instance that was ready is called, and an answer of
 //! the layer's own gives back what readiness had taken.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::{
     convert::Infallible,

@@ -20,7 +20,7 @@ use support::{events::Events, layer, post, post_to, send, serve};
 use tokio::sync::Notify;
 use tower::service_fn;
 use tower_idempotency::{
-    Directive, Idempotency, IdempotencyLayer, KeySpace, MemoryStore, MissingScope, Scope,
+    Directive, Idempotency, IdempotencyLayer, InFlight, KeySpace, MemoryStore, MissingScope, Scope,
     WireContract, server::RequestBody,
 };
 
@@ -465,6 +465,22 @@ async fn the_handler_knows_its_operation() {
         first, second,
         "released and run again: still the same operation"
     );
+}
+
+#[tokio::test]
+async fn durations_without_end_do_not_overflow() {
+    let (layer, _) = layer();
+    let layer = layer
+        .lease(Duration::MAX)
+        .retention(Duration::MAX)
+        .body_deadline(Duration::MAX)
+        .store_deadline(Duration::MAX)
+        .in_flight(InFlight::Wait(Duration::MAX));
+    let (_, service) = counting();
+    let service = serve(&layer, service);
+    send(&service, post("k", "hello")).await;
+    assert!(send(&service, post("k", "hello")).await.is_replay());
+    layer.drain(Duration::MAX).await;
 }
 
 #[tokio::test]

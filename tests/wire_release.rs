@@ -7,6 +7,7 @@
 //!
 //! The first answer is given in process: how a handler frames its own is its own affair.
 #![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::convert::Infallible;
 

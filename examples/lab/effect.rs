@@ -15,7 +15,7 @@
 //! | `retention_ms` | the retention of that directive; alone, of `record` |
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
     process,
     sync::{
@@ -26,6 +26,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::Bytes,
     extract::{OriginalUri, RawQuery, State},
     http::{HeaderName, HeaderValue, Method, StatusCode},
@@ -38,7 +39,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{self, Shape},
-    settings::{Settings, Stats},
+    settings::Stats,
 };
 
 /// What the lab remembers.
@@ -48,13 +49,11 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(settings: &Settings) -> io::Result<Self> {
-        let open = |path| OpenOptions::new().append(true).create(true).open(path);
-        let log = settings.effect_log.as_ref().map(open).transpose()?;
-        Ok(Self {
+    pub(crate) fn new(log: Option<File>) -> Self {
+        Self {
             executions: AtomicU64::new(0),
             log,
-        })
+        }
     }
 
     pub(crate) fn executions(&self) -> u64 {
@@ -81,7 +80,7 @@ fn numbers(operation: Option<&Idempotency>) -> (u32, u64) {
 
 pub(crate) async fn effect(
     State((lab, _)): State<(Arc<Lab>, Stats)>,
-    operation: Option<Idempotency>,
+    operation: Option<Extension<Idempotency>>,
     method: Method,
     OriginalUri(uri): OriginalUri,
     RawQuery(query): RawQuery,
@@ -92,7 +91,8 @@ pub(crate) async fn effect(
         Err(error) => return (StatusCode::BAD_REQUEST, error).into_response(),
     };
     let uuid = Uuid::new_v4();
-    if let Err(error) = lab.happen(operation.as_ref(), uuid) {
+    let operation = operation.as_ref().map(|Extension(operation)| operation);
+    if let Err(error) = lab.happen(operation, uuid) {
         return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
     }
     if asked.abort {
@@ -100,7 +100,7 @@ pub(crate) async fn effect(
     }
     tokio::time::sleep(asked.sleep).await;
     assert!(!asked.panic, "the request asked for a panic");
-    let (attempt, fence) = numbers(operation.as_ref());
+    let (attempt, fence) = numbers(operation);
     let json = serde_json::json!({
         "uuid": uuid.to_string(),
         "attempt": attempt,

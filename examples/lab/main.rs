@@ -13,17 +13,14 @@ mod answer;
 mod effect;
 mod settings;
 
-use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{io, io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     routing::{any, get},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 use self::{effect::Lab, settings::Settings};
 
@@ -45,21 +42,25 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> std::io::Result<()> {
-    let lab = Arc::new(Lab::new(&settings)?);
+async fn serve(settings: Settings) -> io::Result<()> {
+    let lab = Arc::new(Lab::new(settings.effect_log));
     let layer = settings.layer.clone();
     let app = Router::new()
         .route("/effect", any(effect::effect))
         .route("/effect/{*path}", any(effect::effect))
         .layer(settings.layer)
+        // `LAB_MAX_REQUEST` is the limit.
+        .layer(DefaultBodyLimit::disable())
         .route("/stats", get(stats))
         .with_state((lab, settings.stats));
 
-    let listener = TcpListener::bind(&settings.address).await?;
+    let listener = TcpListener::bind(&*settings.addresses).await?;
+    // From the first line on, it is drained and not killed.
+    let stop = asked_to_stop()?;
     println!("listening on http://{}", listener.local_addr()?);
-    std::io::stdout().flush()?;
+    io::stdout().flush()?;
     axum::serve(listener, app)
-        .with_graceful_shutdown(asked_to_stop())
+        .with_graceful_shutdown(stop)
         .await?;
     layer.drain(Duration::from_secs(30)).await;
     Ok(())
@@ -73,11 +74,21 @@ async fn stats(State((lab, stats)): State<(Arc<Lab>, settings::Stats)>) -> Json<
     }))
 }
 
-async fn asked_to_stop() {
-    let on = |kind| signal(kind).expect("signals can be handled");
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate()), on(SignalKind::interrupt()));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+#[cfg(unix)]
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

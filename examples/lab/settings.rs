@@ -6,7 +6,7 @@
 //! | `LAB_STORE` | `memory` | `memory` |
 //! | `LAB_LEASE_MS` | milliseconds | 30000 |
 //! | `LAB_RETENTION_MS` | milliseconds | 86400000 |
-//! | `LAB_IN_FLIGHT` | `reject` | `reject` |
+//! | `LAB_IN_FLIGHT` | `reject`, `wait:MS` | `reject` |
 //! | `LAB_AFTER_CRASH` | `takeover`, `hold` | `takeover` |
 //! | `LAB_CONTRACT` | `default`, `ietf`, `stripe` | `default` |
 //! | `LAB_FINGERPRINT` | `exact` | `exact` |
@@ -17,16 +17,24 @@
 //! | `LAB_MAX_ENTRIES` | keys | that of the store |
 //! | `LAB_EFFECT_LOG` | a file | none |
 
-use std::{env, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    env::{self, VarError},
+    fs::{File, OpenOptions},
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::Path,
+    str::FromStr,
+    time::Duration,
+};
 
 use tower_idempotency::{
-    AfterCrash, IdempotencyLayer, MemoryStore, Scope, SharedStore, StoreFailure, WireContract,
+    AfterCrash, IdempotencyLayer, InFlight, MemoryStore, Scope, SharedStore, StoreFailure,
+    WireContract,
 };
 
 /// What the environment says.
 pub(crate) struct Settings {
-    pub(crate) address: String,
-    pub(crate) effect_log: Option<PathBuf>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) effect_log: Option<File>,
     pub(crate) layer: IdempotencyLayer<SharedStore>,
     pub(crate) stats: Stats,
 }
@@ -48,10 +56,9 @@ impl Stats {
 impl Settings {
     /// Reads the environment; an unknown value is an error that names it.
     pub(crate) fn from_env() -> Result<Self, String> {
-        one_of("LAB_IN_FLIGHT", &["reject"])?;
         one_of("LAB_FINGERPRINT", &["exact"])?;
         one_of("LAB_STORE", &["memory"])?;
-        if let Some(field) = text("LAB_KEY_FIELD") {
+        if let Some(field) = text("LAB_KEY_FIELD")? {
             return Err(unknown("LAB_KEY_FIELD", &field, "no value yet"));
         }
         let store = match number("LAB_MAX_ENTRIES")? {
@@ -59,12 +66,34 @@ impl Settings {
             None => MemoryStore::new(),
         };
         Ok(Self {
-            address: text("LAB_ADDR").unwrap_or_else(|| "127.0.0.1:0".to_owned()),
-            effect_log: text("LAB_EFFECT_LOG").map(PathBuf::from),
+            addresses: addresses()?,
+            effect_log: effect_log()?,
             layer: layer(SharedStore::new(store.clone()))?,
             stats: Stats(store),
         })
     }
+}
+
+fn addresses() -> Result<Vec<SocketAddr>, String> {
+    let address = text("LAB_ADDR")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let addresses = address.to_socket_addrs();
+    addresses.map_or_else(
+        |_| Err(unknown("LAB_ADDR", &address, "HOST:PORT")),
+        |addresses| Ok(addresses.collect()),
+    )
+}
+
+/// Each line is appended by one write.
+fn effect_log() -> Result<Option<File>, String> {
+    let Some(path) = env::var_os("LAB_EFFECT_LOG").filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let opened = OpenOptions::new().append(true).create(true).open(&path);
+    let log = opened.map_err(|error| {
+        let path = Path::new(&path).display();
+        format!("LAB_EFFECT_LOG={path}: cannot be opened: {error}")
+    })?;
+    Ok(Some(log))
 }
 
 type Layer = IdempotencyLayer<SharedStore>;
@@ -86,6 +115,7 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
             "proceed" => StoreFailure::DangerProceed,
             _ => StoreFailure::Refuse,
         });
+    layer = layer.in_flight(in_flight()?);
     if one_of("LAB_SCOPE", &["credentials", "global"])? == "global" {
         layer = layer.scope_fn(|_| Ok(Scope::global()));
     }
@@ -98,6 +128,16 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
     })?;
     layer = set(layer, "LAB_MAX_REQUEST", Layer::max_request_body)?;
     set(layer, "LAB_MAX_RESPONSE", Layer::max_response_body)
+}
+
+fn in_flight() -> Result<InFlight, String> {
+    let value = text("LAB_IN_FLIGHT")?.unwrap_or_else(|| "reject".to_owned());
+    let budget = value.strip_prefix("wait:").and_then(|ms| ms.parse().ok());
+    match (value.as_str(), budget) {
+        ("reject", _) => Ok(InFlight::Reject),
+        (_, Some(budget)) => Ok(InFlight::Wait(millis(budget))),
+        _ => Err(unknown("LAB_IN_FLIGHT", &value, "reject or wait:MS")),
+    }
 }
 
 fn set(layer: Layer, name: &str, setter: fn(Layer, u64) -> Layer) -> Result<Layer, String> {
@@ -115,12 +155,16 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn text(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
+fn text(name: &str) -> Result<Option<String>, String> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(value)) => Err(unknown(name, &value.to_string_lossy(), "text")),
+    }
 }
 
 fn number<T: FromStr>(name: &str) -> Result<Option<T>, String> {
-    let Some(value) = text(name) else {
+    let Some(value) = text(name)? else {
         return Ok(None);
     };
     let number = value
@@ -131,7 +175,7 @@ fn number<T: FromStr>(name: &str) -> Result<Option<T>, String> {
 
 /// The value of a variable that takes one of `values`, of which the first is the default.
 fn one_of(name: &str, values: &[&'static str]) -> Result<&'static str, String> {
-    let Some(value) = text(name) else {
+    let Some(value) = text(name)? else {
         return Ok(values[0]);
     };
     let known = values.iter().find(|known| **known == value);

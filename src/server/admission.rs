@@ -23,10 +23,6 @@ pub(super) struct Operation {
 }
 
 /// What a request is to the layer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made and taken apart at once, on the stack"
-)]
 pub(super) enum Admission<B> {
     /// None of our business.
     Pass(Request<B>),

@@ -1,8 +1,13 @@
 //! One call of the store: within a deadline, and never failing silently.
 
-use std::{pin::pin, task::Poll, time::Duration};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::time::{self, Instant};
+use pin_project_lite::pin_project;
+use tokio::time::{self, Instant, Sleep};
 
 use super::config::Config;
 use crate::{
@@ -40,14 +45,40 @@ pub(super) async fn call<T>(
 }
 
 /// The output of `future`, or `None` after `limit`. What is ready at once costs no timer.
-pub(super) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let at_once = std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    });
-    match at_once.await {
-        Some(output) => Some(output),
-        None => time::timeout(limit, future).await.ok(),
+pub(super) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
+    Within {
+        future,
+        limit,
+        timer: None,
+    }
+}
+
+pin_project! {
+    /// See [`within`]. Not an `async fn`, which would hold its future twice.
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) struct Within<F> {
+        #[pin]
+        future: F,
+        limit: Duration,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if this.timer.is_none() {
+            this.timer.set(Some(time::sleep(*this.limit)));
+        }
+        match this.timer.as_pin_mut() {
+            Some(timer) => timer.poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
     }
 }

@@ -49,6 +49,14 @@ pub enum InFlight {
     /// Refuse it at once with 409 and `Retry-After`. The default.
     #[default]
     Reject,
+    /// Let it wait, at most this long, and answer it with the first result. If that is not
+    /// recorded, exactly one of those that wait runs, and the others wait for it. When the
+    /// time is over it is refused with 409 and `Retry-After`; it never runs because it got
+    /// tired of waiting.
+    ///
+    /// On the same node a duplicate of a live response joins it: it reads what has come so
+    /// far, and then follows as it grows.
+    Wait(Duration),
 }
 
 /// Whether a request on an enabled route must carry a key.
@@ -78,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) over_limit: Unkept,
     pub(crate) broken_body: Unkept,
     pub(crate) in_flight: InFlight,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_waiters_per_key: usize,
     pub(crate) lease: Duration,
     pub(crate) after_crash: AfterCrash,
     pub(crate) retention: Duration,
@@ -119,6 +129,8 @@ impl Default for Config {
             over_limit: Unkept::Seal,
             broken_body: Unkept::Seal,
             in_flight: InFlight::Reject,
+            max_waiters: 10_000,
+            max_waiters_per_key: 1_000,
             lease: Duration::from_secs(30),
             after_crash: AfterCrash::Takeover,
             retention: Duration::from_secs(24 * 60 * 60),
@@ -222,6 +234,8 @@ impl fmt::Debug for Config {
             .field("over_limit", &self.over_limit)
             .field("broken_body", &self.broken_body)
             .field("in_flight", &self.in_flight)
+            .field("max_waiters", &self.max_waiters)
+            .field("max_waiters_per_key", &self.max_waiters_per_key)
             .field("lease", &self.lease)
             .field("after_crash", &self.after_crash)
             .field("retention", &self.retention)

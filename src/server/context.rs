@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::inflight::Flight;
+use super::flight::Flight;
 use crate::{key::Key, record_key::RecordKey, store::Fence};
 
 /// The operation a handler carries out: an extension of each keyed request.

@@ -14,11 +14,13 @@ use super::{
     claim::claim,
     config::{Config, StoreFailure},
     context::Idempotency,
-    future::{Detached, Flow, Staged},
+    flight::Flight,
+    follow::{Followed, Patience},
     gather::caught,
-    inflight::Flight,
+    inflight::{Entered, Stage, Turn},
     lease::Held,
     node::Node,
+    pledge,
     reply::Protection,
     request_body::{RequestBody, receive},
     response_body::ResponseBody,
@@ -29,7 +31,7 @@ use crate::{
     key::Key,
     record_key::RecordKey,
     rejection::RejectionKind,
-    store::{Claim, Fence, Lease, Store, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, Fence, Lease, Store, StoreError, StoreErrorKind},
     verdict::{self, Verdict},
 };
 
@@ -42,7 +44,8 @@ pub(super) struct Shared<S> {
 
 /// A request whose body is there, with all that is known of it.
 struct Asked<B> {
-    request: Request<RequestBody<B>>,
+    /// Until the inner service takes it.
+    request: Option<Request<RequestBody<B>>>,
     key: Key,
     record_key: RecordKey,
     fingerprint: Fingerprint,
@@ -50,43 +53,49 @@ struct Asked<B> {
 
 type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
-/// The way of a keyed request. Dropped before its body is there, nothing has happened;
-/// from the claim on it wants to run to its end.
-pub(super) fn start<S, Svc, ReqB, ResB>(
+/// The way of a keyed request. It may be dropped while its body arrives and while it waits
+/// for another; once it claims, it is pledged to run to its end.
+pub(super) async fn run<S, Svc, ReqB, ResB>(
     shared: Arc<Shared<S>>,
     service: Svc,
     parts: Parts,
     body: ReqB,
     operation: Operation,
-) -> impl Flow<Output = Answered<ResB, Svc::Error>>
+) -> Answered<ResB, Svc::Error>
 where
     S: Store,
-    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
-    Svc::Future: Send,
-    Svc::Error: Send + 'static,
-    ReqB: Body<Data = Bytes> + Send + 'static,
+    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
+    ReqB: Body<Data = Bytes>,
     ReqB::Error: Into<BoxError>,
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
 {
-    let record_key = operation.record_key;
-    let detached = Detached {
-        record_key,
-        config: Arc::clone(&shared.config),
-        tasks: shared.node.tasks.clone(),
+    let key = operation.record_key;
+    // Lent from here on: each `async fn` that owned it would hold it twice.
+    let asked = &mut match ask(&shared.config, parts, body, operation).await {
+        Ok(asked) => asked,
+        Err(kind) => return Ok(shared.reply(&key, Verdict::Reject(kind, None))),
     };
-    let arriving = ask(Arc::clone(&shared.config), parts, body, operation);
-    Staged::new(detached, arriving, move |asked| async move {
-        match asked {
-            Ok(asked) => shared.run(service, asked).await,
-            Err(kind) => Ok(shared.reply(&record_key, Verdict::Reject(kind, None))),
+    let patience = &mut Patience::new(&shared.node, &shared.config);
+    loop {
+        let leader = match Turn::enter(&shared.node, &key, asked.fingerprint) {
+            Entered::Leads(turn) => return shared.lead(turn, service, asked, patience).await,
+            Entered::Follows(leader) => leader,
+        };
+        match shared
+            .follow(&key, leader, asked.fingerprint, patience)
+            .await
+        {
+            Followed::Alone => {}
+            Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
+            Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
         }
-    })
+    }
 }
 
 /// Waits for the body.
 async fn ask<B>(
-    config: Arc<Config>,
+    config: &Config,
     parts: Parts,
     body: B,
     operation: Operation,
@@ -105,7 +114,7 @@ where
     let request = Request::from_parts(parts, RequestBody::held(received));
     let fingerprint = fingerprint.finish();
     Ok(Asked {
-        request,
+        request: Some(request),
         key,
         record_key,
         fingerprint,
@@ -114,26 +123,46 @@ where
 
 impl<S: Store> Shared<S> {
     /// Claims, and does what the claim says.
-    async fn run<Svc, ReqB, ResB>(
+    async fn lead<Svc, ReqB, ResB>(
         &self,
+        turn: Turn<S>,
         service: Svc,
-        asked: Asked<ReqB>,
+        asked: &mut Asked<ReqB>,
+        patience: &mut Patience<'_, S>,
     ) -> Answered<ResB, Svc::Error>
     where
         Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
         ResB: Body<Data = Bytes> + Send + 'static,
         ResB::Error: Into<BoxError>,
     {
-        let sent = Instant::now();
-        let claimed = claim(&self.node, &self.config, self.claim_for(&asked)).await;
-        let verdict = match claimed {
-            Ok(claimed) => verdict::on_claim(claimed, asked.fingerprint),
-            Err(error) => return self.without_store(service, asked, &error).await,
+        let verdict = loop {
+            pledge::give();
+            let sent = Instant::now();
+            let claimed = match claim(&self.node, &self.config, self.claim_for(asked)).await {
+                Ok(claimed) => claimed,
+                Err(error) => return self.without_store(turn, service, asked, &error).await,
+            };
+            if let Claimed::InFlight { fence, remaining } = claimed {
+                if patience.may_wait() {
+                    pledge::take_back();
+                    turn.reach(Stage::Elsewhere(sent + remaining));
+                    self.wait_elsewhere(&asked.record_key, fence, remaining, patience)
+                        .await;
+                    // Never claimed because the time is over.
+                    if patience.may_wait() {
+                        continue;
+                    }
+                }
+            }
+            match verdict::on_claim(claimed, asked.fingerprint) {
+                Verdict::Proceed(lease) => {
+                    return self.execute(turn, service, asked, lease, sent).await;
+                }
+                verdict => break verdict,
+            }
         };
-        match verdict {
-            Verdict::Proceed(lease) => self.execute(service, asked, lease, sent).await,
-            other => Ok(self.reply(&asked.record_key, other)),
-        }
+        turn.end(Some(verdict.clone()));
+        Ok(self.reply(&asked.record_key, verdict))
     }
 
     fn claim_for<'a, B>(&self, asked: &'a Asked<B>) -> Claim<'a> {
@@ -147,8 +176,9 @@ impl<S: Store> Shared<S> {
     /// leaves.
     async fn execute<Svc, ReqB, ResB>(
         &self,
+        turn: Turn<S>,
         service: Svc,
-        asked: Asked<ReqB>,
+        asked: &mut Asked<ReqB>,
         lease: Lease,
         sent: Instant,
     ) -> Answered<ResB, Svc::Error>
@@ -163,9 +193,9 @@ impl<S: Store> Shared<S> {
             fence,
             attempt,
         });
-        let flight = self.flight(asked.key, lease, sent);
-        let held = Held::new(&self.node, Arc::clone(&flight));
-        match caught(call(service, asked.request, flight)).await {
+        let flight = self.flight(asked.key.clone(), lease, sent);
+        let held = Held::new(turn, Arc::clone(&flight));
+        match caught(|| call(service, asked, flight)).await {
             Ok(Ok(response)) => Ok(self.settle(held, asked.fingerprint, response).await),
             Ok(Err(error)) => {
                 held.release(Cause::ServiceError).await;
@@ -181,8 +211,9 @@ impl<S: Store> Shared<S> {
     /// The store did not say whether the request may run.
     async fn without_store<Svc, ReqB, ResB>(
         &self,
+        turn: Turn<S>,
         service: Svc,
-        asked: Asked<ReqB>,
+        asked: &mut Asked<ReqB>,
         error: &StoreError,
     ) -> Answered<ResB, Svc::Error>
     where
@@ -192,14 +223,16 @@ impl<S: Store> Shared<S> {
         let refused = error.kind() == StoreErrorKind::Corrupt;
         if refused || self.config.store_failure == StoreFailure::Refuse {
             let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
+            turn.end(Some(verdict.clone()));
             return Ok(self.reply(&asked.record_key, verdict));
         }
+        turn.end(None);
         self.config.emit(&Event::Unprotected {
             key: &asked.record_key,
         });
-        let lease = self.claim_for(&asked).won(Fence::new(0), 1);
-        let flight = self.flight(asked.key, lease, Instant::now());
-        let response = call(service, asked.request, flight).await?;
+        let lease = self.claim_for(asked).won(Fence::new(0), 1);
+        let flight = self.flight(asked.key.clone(), lease, Instant::now());
+        let response = call(service, asked, flight).await?;
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
 
@@ -213,14 +246,12 @@ impl<S: Store> Shared<S> {
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Calls the instance that was polled ready, with the operation among the extensions.
-async fn call<Svc, B>(
-    mut service: Svc,
-    mut request: Request<RequestBody<B>>,
-    flight: Arc<Flight>,
-) -> Result<Svc::Response, Svc::Error>
+fn call<Svc, B>(mut service: Svc, asked: &mut Asked<B>, flight: Arc<Flight>) -> Svc::Future
 where
     Svc: Service<Request<RequestBody<B>>>,
 {
+    let request = asked.request.take();
+    let mut request = request.unwrap_or_else(|| unreachable!("called once"));
     request.extensions_mut().insert(Idempotency::new(flight));
-    service.call(request).await
+    service.call(request)
 }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::{config::Config, response_body::ResponseBody};
+use super::{config::Config, flow::Shared, pledge, response_body::ResponseBody};
 use crate::{event::Event, record_key::RecordKey};
 
 pin_project! {
@@ -33,7 +33,7 @@ pin_project! {
     enum Kind<F, B, E> {
         Passed { #[pin] future: F },
         Refused { response: Option<Response<Bytes>> },
-        Keyed { flow: HungUp<Response<ResponseBody<B>>, E> },
+        Keyed { keyed: Keyed<Response<ResponseBody<B>>, E> },
     }
 }
 
@@ -52,11 +52,9 @@ impl<F, B, E> ResponseFuture<F, B, E> {
         }
     }
 
-    pub(super) fn keyed(flow: BoxFlow<Response<ResponseBody<B>>, E>) -> Self {
+    pub(super) fn keyed(keyed: Keyed<Response<ResponseBody<B>>, E>) -> Self {
         Self {
-            kind: Kind::Keyed {
-                flow: HungUp(Some(flow)),
-            },
+            kind: Kind::Keyed { keyed },
         }
     }
 }
@@ -77,7 +75,7 @@ where
                 let response = response.take().unwrap_or_default();
                 Poll::Ready(Ok(response.map(ResponseBody::bytes)))
             }
-            KindProj::Keyed { flow } => flow.poll(cx),
+            KindProj::Keyed { keyed } => keyed.poll(cx),
         }
     }
 }
@@ -88,120 +86,65 @@ impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
     }
 }
 
-/// The way of a keyed request, which may have to go on without its client.
+/// A future that can go on as a task of its own, whatever it is.
 pub(super) trait Flow: Future + Send {
-    /// The client is gone: ends, or runs on by itself.
-    fn hang_up(self: Pin<Box<Self>>);
+    fn run_on(self: Pin<Box<Self>>, tasks: &TaskTracker);
+}
+
+impl<F> Flow for F
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn run_on(self: Pin<Box<Self>>, tasks: &TaskTracker) {
+        tasks.spawn(async move { drop(self.await) });
+    }
 }
 
 type BoxFlow<T, E> = Pin<Box<dyn Flow<Output = Result<T, E>>>>;
 
-/// Tells a flow when its client hangs up.
-struct HungUp<T, E>(Option<BoxFlow<T, E>>);
+/// A keyed request on its way, which may have to go on without its client.
+pub(super) struct Keyed<T, E> {
+    flow: Option<BoxFlow<T, E>>,
+    pledged: bool,
+    record_key: RecordKey,
+    config: Arc<Config>,
+    tasks: TaskTracker,
+}
 
-impl<T, E> HungUp<T, E> {
+impl<T, E> Keyed<T, E> {
+    pub(super) fn new<S>(record_key: RecordKey, shared: &Shared<S>, flow: BoxFlow<T, E>) -> Self {
+        Self {
+            flow: Some(flow),
+            pledged: false,
+            record_key,
+            config: Arc::clone(&shared.config),
+            tasks: shared.node.tasks.clone(),
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
         // Not put back if it panics: what has panicked must not be run on.
-        let mut flow = self
-            .0
-            .take()
-            .unwrap_or_else(|| unreachable!("polled after completion"));
-        let polled = flow.as_mut().poll(cx);
+        let flow = self.flow.take();
+        let mut flow = flow.unwrap_or_else(|| unreachable!("polled after completion"));
+        let polled = pledge::polling(&mut self.pledged, || flow.as_mut().poll(cx));
         if polled.is_pending() {
-            self.0 = Some(flow);
+            self.flow = Some(flow);
         }
         polled
     }
 }
 
-impl<T, E> Drop for HungUp<T, E> {
+impl<T, E> Drop for Keyed<T, E> {
     fn drop(&mut self) {
-        if let Some(flow) = self.0.take() {
-            flow.hang_up();
-        }
-    }
-}
-
-pin_project! {
-    /// Two stages of one request: until its body has arrived nothing has happened, and it
-    /// can be dropped; from then on it claims and executes, and must not be.
-    pub(super) struct Staged<A, Next, B> {
-        detached: Detached,
-        next: Option<Next>,
-        #[pin]
-        stage: Stage<A, B>,
-    }
-}
-
-pin_project! {
-    #[project = StageProj]
-    enum Stage<A, B> {
-        Before { #[pin] future: A },
-        After { #[pin] future: B },
-    }
-}
-
-/// What it takes to run on without a client.
-pub(super) struct Detached {
-    pub(super) record_key: RecordKey,
-    pub(super) config: Arc<Config>,
-    pub(super) tasks: TaskTracker,
-}
-
-impl<A, Next, B> Staged<A, Next, B> {
-    pub(super) fn new(detached: Detached, before: A, next: Next) -> Self {
-        Self {
-            detached,
-            next: Some(next),
-            stage: Stage::Before { future: before },
-        }
-    }
-}
-
-impl<A, Next, B> Future for Staged<A, Next, B>
-where
-    A: Future,
-    Next: FnOnce(A::Output) -> B,
-    B: Future,
-{
-    type Output = B::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let StageProj::Before { future } = this.stage.as_mut().project() {
-            let before = ready!(future.poll(cx));
-            let next = this
-                .next
-                .take()
-                .unwrap_or_else(|| unreachable!("taken once"));
-            this.stage.set(Stage::After {
-                future: next(before),
-            });
-        }
-        match this.stage.project() {
-            StageProj::After { future } => future.poll(cx),
-            StageProj::Before { .. } => unreachable!("the first stage has ended"),
-        }
-    }
-}
-
-impl<A, Next, B> Flow for Staged<A, Next, B>
-where
-    A: Future + Send + 'static,
-    Next: FnOnce(A::Output) -> B + Send + 'static,
-    B: Future + Send + 'static,
-    B::Output: Send + 'static,
-{
-    fn hang_up(self: Pin<Box<Self>>) {
-        if let Stage::Before { .. } = self.stage {
+        let Some(flow) = self.flow.take().filter(|_| self.pledged) else {
             return;
-        }
+        };
         // Without a runtime nothing can run on: whoever holds the lease says so.
         if Handle::try_current().is_ok() {
-            let key = &self.detached.record_key;
-            self.detached.config.emit(&Event::Detached { key });
-            let tasks = self.detached.tasks.clone();
-            tasks.spawn(async move { drop(self.await) });
+            let key = &self.record_key;
+            self.config.emit(&Event::Detached { key });
+            flow.run_on(&self.tasks);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use pin_project_lite::pin_project;
 
 use super::{BoxError, response_body::Rest};
 use crate::frames::Frames;
@@ -17,7 +18,7 @@ use crate::frames::Frames;
 /// What a fresh response body turned out to be.
 pub(super) enum Gathered<B> {
     /// All there.
-    Whole(Frames, Option<HeaderMap>),
+    Whole(Frames, Option<Box<HeaderMap>>),
     /// It still grows; this much has come.
     Live(Frames, Pin<Box<B>>),
     /// Larger than may be kept; this much has come.
@@ -84,7 +85,8 @@ enum Step {
 
 struct Gathering {
     frames: Frames,
-    trailers: Option<HeaderMap>,
+    /// Boxed, as hardly any answer has them.
+    trailers: Option<Box<HeaderMap>>,
     room: Option<u64>,
 }
 
@@ -122,7 +124,7 @@ impl Gathering {
                     .and_then(|room| room.checked_sub(data.len() as u64));
                 self.frames.push(data);
             }
-            Err(frame) => self.trailers = frame.into_trailers().ok(),
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
         }
     }
 }
@@ -146,14 +148,37 @@ where
 #[error("the response body panicked")]
 struct BodyPanicked;
 
-/// The output of `future`, or what it panicked with.
-pub(super) async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    std::future::poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+/// The output of the future that `make` makes, or what one of the two panicked with.
+pub(super) fn caught<F: Future>(make: impl FnOnce() -> F) -> Caught<F> {
+    match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(future) => Caught::Made { future },
+        Err(panic) => Caught::Panicked { panic: Some(panic) },
+    }
+}
+
+pin_project! {
+    /// See [`caught`]. Not an `async fn`, which would hold its future twice.
+    #[project = CaughtProj]
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) enum Caught<F> {
+        Made { #[pin] future: F },
+        Panicked { panic: Option<Panic> },
+    }
+}
+
+type Panic = Box<dyn Any + Send>;
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, Panic>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = match self.project() {
+            CaughtProj::Made { future } => catch_unwind(AssertUnwindSafe(|| future.poll(cx))),
+            CaughtProj::Panicked { panic } => panic.take().map_or(Ok(Poll::Pending), Err),
+        };
+        match polled {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
-        },
-    )
-    .await
+        }
+    }
 }

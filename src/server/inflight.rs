@@ -1,218 +1,248 @@
-//! The operations this process executes right now.
+//! The requests this process is at, by record key: who leads, and who follows.
+//!
+//! The first request with a key *leads*: it alone asks the store, and executes if it may.
+//! Requests with the same key that come meanwhile *follow* it. So a storm of duplicates
+//! costs the store no more than one request does.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{sync::watch, time::Instant};
 
-use super::config::Config;
+use super::{
+    flight::{Clock, Flight},
+    mixer::Mixer,
+    node::Node,
+    recording::LiveAnswer,
+};
 use crate::{
-    event::Event,
-    key::Key,
+    fingerprint::Fingerprint,
     record_key::RecordKey,
-    store::{Fence, Lease},
+    store::{LeaseToken, Store},
+    verdict::Verdict,
 };
 
-/// One operation while it executes.
-pub(super) struct Flight {
-    pub(super) key: Key,
-    pub(super) lease: Lease,
-    pub(super) config: Arc<Config>,
-    stage: AtomicU8,
-    /// When the lease lapses and when it is to be renewed, as [`Clock`] counts.
-    deadline: AtomicU64,
-    renew_at: AtomicU64,
-    lost: Notify,
+/// How far the leader has come.
+#[derive(Debug, Clone)]
+pub(super) enum Stage {
+    /// It asks the store.
+    Claiming,
+    /// Another node executes the same request, at least until then unless it ends.
+    Elsewhere(Instant),
+    /// It executes.
+    Executing(Arc<Flight>),
+    /// It has answered, and its answer still grows.
+    Live(Arc<Flight>, Arc<LiveAnswer>),
+    /// It is done. Without a verdict the others have to see for themselves.
+    Over(Option<Verdict>),
 }
 
-/// The stages of a flight, in order; it never goes back.
-const HELD: u8 = 0;
-/// The lease may be gone: whoever works under it should stop.
-const LOST: u8 = 1;
-/// The outcome is on its way to the store; what a renewal finds means nothing any more.
-const SETTLING: u8 = 2;
-/// The store has spoken, or will not speak any more.
-const SETTLED: u8 = 3;
-
-impl Flight {
-    /// A flight under `lease`, won by a claim that was sent at `sent`.
-    pub(super) fn new(
-        key: Key,
-        lease: Lease,
-        config: Arc<Config>,
-        clock: &Clock,
-        sent: Instant,
-    ) -> Self {
-        let flight = Self {
-            key,
-            lease,
-            config,
-            stage: AtomicU8::new(HELD),
-            deadline: AtomicU64::new(0),
-            renew_at: AtomicU64::new(0),
-            lost: Notify::new(),
-        };
-        flight.renewed(clock, sent);
-        flight
-    }
-
-    /// The lease counts anew from the moment the call that renewed it was sent.
-    pub(super) fn renewed(&self, clock: &Clock, sent: Instant) {
-        let duration = self.lease.duration();
-        self.deadline
-            .store(clock.at(sent + duration), Ordering::Relaxed);
-        self.renew_at
-            .store(clock.at(sent + duration / 3), Ordering::Relaxed);
-    }
-
-    pub(super) fn renew_at(&self) -> u64 {
-        self.renew_at.load(Ordering::Relaxed)
-    }
-
-    /// Puts the next renewal off: one is under way now, or has failed.
-    pub(super) fn postpone(&self, clock: &Clock) {
-        let pause = (self.lease.duration() / 12).max(Duration::from_millis(1));
-        let next = clock.at(Instant::now() + pause);
-        self.renew_at.store(next, Ordering::Relaxed);
-    }
-
-    /// How long the lease lives without another renewal.
-    pub(super) fn remaining(&self, clock: &Clock) -> Duration {
-        let deadline = self.deadline.load(Ordering::Relaxed);
-        Duration::from_millis(deadline.saturating_sub(clock.at(Instant::now())))
-    }
-
-    /// Tells whoever works under the lease that it is gone. Only the first call has an
-    /// effect, and none while the flight settles.
-    pub(super) fn lose(&self) {
-        let first = self
-            .stage
-            .compare_exchange(HELD, LOST, Ordering::SeqCst, Ordering::SeqCst);
-        if first.is_ok() {
-            self.lost.notify_waiters();
-            self.config.emit(&Event::LeaseLost {
-                key: self.lease.key(),
-                fence: self.lease.fence(),
-            });
+impl Stage {
+    fn flight(&self) -> Option<&Arc<Flight>> {
+        match self {
+            Self::Executing(flight) | Self::Live(flight, _) => Some(flight),
+            Self::Claiming | Self::Elsewhere(_) | Self::Over(_) => None,
         }
     }
-
-    pub(super) fn is_lost(&self) -> bool {
-        self.stage.load(Ordering::SeqCst) == LOST
-    }
-
-    /// Returns once the lease is lost.
-    pub(super) async fn lost(&self) {
-        let notified = self.lost.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        if !self.is_lost() {
-            notified.await;
-        }
-    }
-
-    /// The outcome is known, and goes to the store.
-    pub(super) fn settle(&self) {
-        self.stage.store(SETTLING, Ordering::SeqCst);
-    }
-
-    /// The outcome is known to the store, or never will be.
-    pub(super) fn settled(&self) {
-        self.stage.store(SETTLED, Ordering::SeqCst);
-    }
-
-    pub(super) fn is_settled(&self) -> bool {
-        self.stage.load(Ordering::SeqCst) == SETTLED
-    }
-
-    fn fence(&self) -> Fence {
-        self.lease.fence()
-    }
 }
 
-impl fmt::Debug for Flight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight")
-            .field("key", self.lease.key())
-            .field("fence", &self.lease.fence())
-            .field("attempt", &self.lease.attempt())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Milliseconds since the node began: a moment that fits an atomic.
+/// What a follower sees of its leader.
 #[derive(Debug)]
-pub(super) struct Clock(Instant);
-
-impl Clock {
-    pub(super) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(super) fn at(&self, moment: Instant) -> u64 {
-        let since = moment.saturating_duration_since(self.0);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    pub(super) fn moment(&self, millis: u64) -> Instant {
-        self.0 + Duration::from_millis(millis)
-    }
+pub(super) struct Leader {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) stage: watch::Receiver<Stage>,
+    /// How many follow it, this one included.
+    pub(super) followers: usize,
 }
+
+/// What a request is among those with its key.
+pub(super) enum Entered<S: Store> {
+    Leads(Turn<S>),
+    Follows(Leader),
+}
+
+struct Slot {
+    id: u64,
+    fingerprint: Fingerprint,
+    stage: Stage,
+    /// Made for the first follower; nearly no request has one.
+    watched: Option<watch::Sender<Stage>>,
+}
+
+/// All leaders of this process.
+pub(super) struct Leaders {
+    shards: Box<[Mutex<Shard>]>,
+    next: AtomicU64,
+}
+
+type Shard = HashMap<RecordKey, Slot, Mixer>;
 
 const SHARDS: usize = 64;
 
-/// All flights of this process, by record key.
-#[derive(Debug)]
-pub(super) struct Flights(Box<[Mutex<Shard>]>);
-
-type Shard = HashMap<RecordKey, Arc<Flight>>;
-
-impl Flights {
+impl Leaders {
     pub(super) fn new() -> Self {
-        Self((0..SHARDS).map(|_| Mutex::default()).collect())
-    }
-
-    /// Enters a flight. A flight that lost the same key before is no longer looked after.
-    pub(super) fn insert(&self, flight: &Arc<Flight>) {
-        let key = *flight.lease.key();
-        let before = self.shard(&key).insert(key, Arc::clone(flight));
-        if let Some(before) = before {
-            before.lose();
+        let mixer = Mixer::with_secret(*LeaseToken::random().as_bytes());
+        let shard = |_| Mutex::new(Shard::with_hasher(mixer.clone()));
+        let shards = (0..SHARDS).map(shard).collect();
+        Self {
+            shards,
+            next: AtomicU64::new(0),
         }
     }
 
-    /// Removes a flight, unless another one has taken its place.
-    pub(super) fn remove(&self, flight: &Flight) {
-        let mut shard = self.shard(flight.lease.key());
-        let stands = shard.get(flight.lease.key());
-        if stands.is_some_and(|stands| stands.fence() == flight.fence()) {
-            shard.remove(flight.lease.key());
+    /// The flights whose leases are to be kept.
+    pub(super) fn flights(&self) -> Vec<Arc<Flight>> {
+        let flights = |shard| {
+            let shard = lock(shard);
+            let flights = shard
+                .values()
+                .filter_map(|slot| slot.stage.flight().cloned());
+            flights.collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(flights).collect()
+    }
+
+    /// Whether no lease is to be kept.
+    pub(super) fn has_no_flight(&self) -> bool {
+        let none = |shard| {
+            lock(shard)
+                .values()
+                .all(|slot| slot.stage.flight().is_none())
+        };
+        self.shards.iter().all(none)
+    }
+
+    /// The number of the new leader, or the one to follow.
+    fn lead(
+        &self,
+        key: &RecordKey,
+        fingerprint: Fingerprint,
+        clock: &Clock,
+    ) -> Result<u64, Leader> {
+        let mut shard = self.shard(key);
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot {
+            id,
+            fingerprint,
+            stage: Stage::Claiming,
+            watched: None,
+        };
+        match shard.entry(*key) {
+            Entry::Vacant(vacant) => drop(vacant.insert(slot)),
+            Entry::Occupied(mut stands) => match stands.get().stage.flight() {
+                // Following one that lost its lease would wedge the key on this node.
+                Some(flight) if flight.is_stale(clock) => {
+                    flight.lose();
+                    stands.insert(slot);
+                }
+                _ => return Err(stands.get_mut().follow()),
+            },
         }
+        Ok(id)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|shard| lock(shard).is_empty())
-    }
-
-    /// Every flight there is.
-    pub(super) fn all(&self) -> Vec<Arc<Flight>> {
-        let flights = |shard| lock(shard).values().cloned().collect::<Vec<_>>();
-        self.0.iter().flat_map(flights).collect()
+    /// Replaces the stage of the leader `id`, or removes it with its last one.
+    fn set(&self, key: &RecordKey, id: u64, stage: Stage) {
+        let mut shard = self.shard(key);
+        let Entry::Occupied(mut stands) = shard.entry(*key) else {
+            return;
+        };
+        if stands.get().id != id {
+            return;
+        }
+        if let Stage::Over(_) = stage {
+            let slot = stands.remove();
+            drop(shard);
+            slot.tell(stage);
+        } else {
+            stands.get().tell(stage.clone());
+            stands.get_mut().stage = stage;
+        }
     }
 
     fn shard(&self, key: &RecordKey) -> MutexGuard<'_, Shard> {
-        lock(&self.0[usize::from(key.as_bytes()[0]) % SHARDS])
+        lock(&self.shards[usize::from(key.as_bytes()[31]) % SHARDS])
     }
 }
 
 /// A panic between lock and unlock cannot leave a map half changed.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Slot {
+    fn follow(&mut self) -> Leader {
+        let stage = &self.stage;
+        let watched = self
+            .watched
+            .get_or_insert_with(|| watch::channel(stage.clone()).0);
+        Leader {
+            fingerprint: self.fingerprint,
+            stage: watched.subscribe(),
+            followers: watched.receiver_count(),
+        }
+    }
+
+    fn tell(&self, stage: Stage) {
+        if let Some(watched) = &self.watched {
+            watched.send_replace(stage);
+        }
+    }
+}
+
+impl fmt::Debug for Leaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaders").finish_non_exhaustive()
+    }
+}
+
+/// The leadership of one request. Dropped before its end, the followers go on alone.
+pub(super) struct Turn<S: Store> {
+    node: Arc<Node<S>>,
+    key: RecordKey,
+    id: u64,
+}
+
+impl<S: Store> Turn<S> {
+    /// Leads the requests with this key, or follows the one that does.
+    pub(super) fn enter(
+        node: &Arc<Node<S>>,
+        key: &RecordKey,
+        fingerprint: Fingerprint,
+    ) -> Entered<S> {
+        match node.leaders.lead(key, fingerprint, &node.clock) {
+            Ok(id) => Entered::Leads(Self {
+                node: Arc::clone(node),
+                key: *key,
+                id,
+            }),
+            Err(leader) => Entered::Follows(leader),
+        }
+    }
+
+    pub(super) fn node(&self) -> &Arc<Node<S>> {
+        &self.node
+    }
+
+    /// Tells the followers how far it has come.
+    pub(super) fn reach(&self, stage: Stage) {
+        self.node.leaders.set(&self.key, self.id, stage);
+    }
+
+    /// Tells the followers what it came to.
+    pub(super) fn end(&self, verdict: Option<Verdict>) {
+        self.reach(Stage::Over(verdict));
+    }
+}
+
+impl<S: Store> Drop for Turn<S> {
+    fn drop(&mut self) {
+        self.end(None);
+    }
 }

@@ -195,15 +195,34 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// What becomes of a duplicate of a request that still runs. Default:
-    /// [`InFlight::Reject`].
+    /// [`InFlight::Reject`]. A budget is at most a year.
     #[must_use]
     pub fn in_flight(self, in_flight: InFlight) -> Self {
+        let in_flight = match in_flight {
+            InFlight::Wait(budget) => InFlight::Wait(budget.min(A_YEAR)),
+            InFlight::Reject => InFlight::Reject,
+        };
         self.set(|config| config.in_flight = in_flight)
+    }
+
+    /// How many duplicates may wait at a time, on this node, for all keys together. Each
+    /// holds its request with its body. More are refused as if they had waited in vain.
+    /// Default: 10,000.
+    #[must_use]
+    pub fn max_waiters(self, waiters: usize) -> Self {
+        self.set(|config| config.max_waiters = waiters)
+    }
+
+    /// How many duplicates of one request may wait at a time, on this node. More are
+    /// refused as if they had waited in vain. Default: 1,000.
+    #[must_use]
+    pub fn max_waiters_per_key(self, waiters: usize) -> Self {
+        self.set(|config| config.max_waiters_per_key = waiters)
     }
 
     /// How long a claim outlives the node that made it. It is renewed every third of that,
     /// however long a handler runs; after a crash a retry has to wait until it lapses.
-    /// Default: 30 s.
+    /// Default: 30 s; at most a year.
     ///
     /// # Panics
     ///
@@ -211,7 +230,7 @@ impl<S> IdempotencyLayer<S> {
     #[must_use]
     pub fn lease(self, lease: Duration) -> Self {
         assert!(!lease.is_zero(), "a lease of no time protects nothing");
-        self.set(|config| config.lease = lease)
+        self.set(|config| config.lease = lease.min(A_YEAR))
     }
 
     /// What to do with a key whose node crashed. Default: [`AfterCrash::Takeover`].
@@ -357,6 +376,9 @@ impl<S: Store, Svc> Layer<Svc> for IdempotencyLayer<S> {
         Idempotency::new(inner, Arc::clone(&self.node), Arc::clone(&self.config))
     }
 }
+
+/// What is added to a moment must not overflow it.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A function in the place of a one-method trait. A blanket impl for closures would break
 /// the inference of their argument types.

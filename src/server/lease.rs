@@ -4,12 +4,19 @@ use std::{cmp, sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{call::call, inflight::Flight, node::Node};
+use super::{
+    call::call,
+    flight::Flight,
+    inflight::{Stage, Turn},
+    node::Node,
+    recording::LiveAnswer,
+};
 use crate::{
     event::{Cause, Event, Verb},
     fingerprint::Fingerprint,
     record::Record,
     store::{Completion, Standing, Store, StoreError, StoreErrorKind},
+    verdict,
 };
 
 /// How an operation ended in the store.
@@ -26,18 +33,22 @@ pub(super) enum Settled {
 
 /// A lease that this process holds and renews, until it is completed, released or dropped.
 pub(super) struct Held<S: Store> {
-    node: Arc<Node<S>>,
+    turn: Turn<S>,
     flight: Arc<Flight>,
 }
 
 impl<S: Store> Held<S> {
-    /// Begins to look after `flight`.
-    pub(super) fn new(node: &Arc<Node<S>>, flight: Arc<Flight>) -> Self {
-        node.look_after(&flight);
-        Self {
-            node: Arc::clone(node),
-            flight,
-        }
+    /// Begins to look after `flight`, which `turn` has come to.
+    pub(super) fn new(turn: Turn<S>, flight: Arc<Flight>) -> Self {
+        turn.reach(Stage::Executing(Arc::clone(&flight)));
+        turn.node().look_after(&flight);
+        Self { turn, flight }
+    }
+
+    /// The answer is there, and still grows.
+    pub(super) fn go_live(&self, answer: LiveAnswer) {
+        let flight = Arc::clone(&self.flight);
+        self.turn.reach(Stage::Live(flight, Arc::new(answer)));
     }
 
     pub(super) fn flight(&self) -> &Arc<Flight> {
@@ -58,11 +69,12 @@ impl<S: Store> Held<S> {
         self.flight.settle();
         let mut pause = FIRST_PAUSE;
         loop {
-            let sent = self
-                .node
-                .store
-                .complete(&self.flight.lease, record, retention);
+            let store = &self.turn.node().store;
+            let sent = store.complete(&self.flight.lease, record, retention);
             if let Some(settled) = self.send(Verb::Complete, sent).await {
+                if let Settled::Kept = settled {
+                    self.turn.end(Some(verdict::of_record(record.clone())));
+                }
                 return settled;
             }
             if !self.pause(&mut pause).await {
@@ -108,17 +120,17 @@ impl<S: Store> Held<S> {
                 break;
             }
         }
-        let tasks = self.node.tasks.clone();
+        let tasks = self.turn.node().tasks.clone();
         tasks.spawn(async move {
             // Not renewed any more: the lease ends this in any case.
-            self.node.flights.remove(&self.flight);
+            self.turn.end(None);
             while self.pause(&mut pause).await && self.send_release(cause).await.is_none() {}
         });
         Settled::Kept
     }
 
     async fn send_release(&self, cause: Cause) -> Option<Settled> {
-        let sent = self.node.store.release(&self.flight.lease);
+        let sent = self.turn.node().store.release(&self.flight.lease);
         let settled = self.send(Verb::Release, sent).await?;
         if let Settled::Kept = settled {
             let key = self.flight.lease.key();
@@ -149,7 +161,7 @@ impl<S: Store> Held<S> {
 
     /// Waits before the next resend; `false` if the lease has lapsed.
     async fn pause(&self, pause: &mut Duration) -> bool {
-        let remaining = self.flight.remaining(&self.node.clock);
+        let remaining = self.flight.remaining(&self.turn.node().clock);
         time::sleep(cmp::min(*pause, remaining)).await;
         *pause = cmp::min(*pause * 2, LONGEST_PAUSE);
         remaining > Duration::ZERO
@@ -161,7 +173,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl<S: Store> Drop for Held<S> {
     fn drop(&mut self) {
-        self.node.flights.remove(&self.flight);
         if !self.flight.is_settled() {
             let key = self.flight.lease.key();
             self.flight.config.emit(&Event::Abandoned { key });
@@ -175,17 +186,30 @@ pub(super) fn keep<S: Store>(node: Arc<Node<S>>) -> impl Future<Output = ()> + S
     // Made now: the task may be dropped without having begun.
     let mut running = Running(Some(node));
     async move {
+        let mut idle = false;
         while let Some(node) = &running.0 {
             node.keeper.looking();
-            let flights = node.flights.all();
+            let flights = node.leaders.flights();
             match flights.iter().map(|flight| look_at(node, flight)).min() {
-                Some(next) => node.keeper.sleep(&node.clock, next).await,
-                None if node.keeper.retire(&node.flights) => running.0 = None,
+                Some(next) => {
+                    idle = false;
+                    node.keeper.sleep(&node.clock, next).await;
+                }
+                // Stays a while: starting another one for each request costs more.
+                None if !idle => {
+                    idle = true;
+                    let next = node.clock.at(Instant::now() + IDLE);
+                    node.keeper.sleep(&node.clock, next).await;
+                }
+                None if node.keeper.retire(&node.leaders) => running.0 = None,
                 None => {}
             }
         }
     }
 }
+
+/// How long the keeper stays with nothing to look after.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Has the next flight start another keeper if this one is cut off with its runtime.
 struct Running<S>(Option<Arc<Node<S>>>);

@@ -47,7 +47,7 @@
 //! | **idempotency** | |
 //! | timeout | **inside**: a timeout outside would only drop the client; the operation runs on and is recorded. Inside, the handler is stopped, and its 408 or 504 releases the key |
 //! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
-//! | request body limit | either: outside it protects unkeyed requests too. For keyed ones [`max_request_body`](IdempotencyLayer::max_request_body) counts |
+//! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer |
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
@@ -95,6 +95,7 @@
 //! | [`over_limit`](IdempotencyLayer::over_limit) | seal |
 //! | [`broken_body`](IdempotencyLayer::broken_body) | seal |
 //! | [`in_flight`](IdempotencyLayer::in_flight) | reject: 409 |
+//! | [`max_waiters`](IdempotencyLayer::max_waiters), [`max_waiters_per_key`](IdempotencyLayer::max_waiters_per_key) | 10,000 and 1,000 |
 //! | [`lease`](IdempotencyLayer::lease) | 30 s, renewed every third of it |
 //! | [`after_crash`](IdempotencyLayer::after_crash) | takeover |
 //! | [`retention`](IdempotencyLayer::retention) | 24 h from completion |
@@ -131,14 +132,18 @@ mod call;
 mod claim;
 mod config;
 pub(crate) mod context;
+mod flight;
 mod flow;
+mod follow;
 mod future;
 mod gather;
 mod inflight;
 mod layer;
 mod lease;
+mod mixer;
 mod node;
 mod outcome;
+mod pledge;
 mod pump;
 mod recording;
 mod reply;
@@ -153,6 +158,7 @@ pub use self::{
     future::ResponseFuture,
     layer::IdempotencyLayer,
     node::Drained,
+    recording::BrokeOff,
     request_body::RequestBody,
     response_body::{CutShort, LeaseLost, ResponseBody},
     service::Idempotency,

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,22 +12,25 @@ use tokio::{runtime::Handle, sync::Notify, time};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    inflight::{Clock, Flight, Flights},
+    flight::{Clock, Flight},
+    inflight::Leaders,
     lease,
 };
 use crate::store::Store;
 
-/// The store, the flights, and the tasks that outlive a request.
+/// The store, the requests under way, and the tasks that outlive a request.
 #[derive(Debug)]
 pub(super) struct Node<S> {
     pub(super) store: S,
-    pub(super) flights: Flights,
+    pub(super) leaders: Leaders,
+    /// How many duplicates wait for another request.
+    pub(super) waiting: AtomicUsize,
     pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
     pub(super) keeper: Keeper,
 }
 
-/// The task that renews leases; it runs only while there are flights.
+/// The task that renews leases; it runs while there are flights, and a while longer.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     running: AtomicBool,
@@ -50,7 +53,8 @@ impl<S> Node<S> {
     pub(super) fn new(store: S) -> Self {
         Self {
             store,
-            flights: Flights::new(),
+            leaders: Leaders::new(),
+            waiting: AtomicUsize::new(0),
             clock: Clock::start(),
             tasks: TaskTracker::new(),
             keeper: Keeper::default(),
@@ -71,9 +75,8 @@ impl<S> Node<S> {
 }
 
 impl<S: Store> Node<S> {
-    /// Has the leases of `flight` renewed until it is removed.
+    /// Has the lease of `flight`, which a leader has reached, renewed until that is over.
     pub(super) fn look_after(self: &Arc<Self>, flight: &Arc<Flight>) {
-        self.flights.insert(flight);
         if self.keeper.start() {
             let (keeper, runtime) = (lease::keep(Arc::clone(self)), Handle::current());
             from_outside(move || drop(runtime.spawn(keeper)));
@@ -94,7 +97,12 @@ fn from_outside(wake: impl FnOnce() + Send + 'static) {
 impl Keeper {
     /// Whether the caller is to start it.
     fn start(&self) -> bool {
-        !self.running.swap(true, Ordering::SeqCst)
+        let starts = !self.running.swap(true, Ordering::SeqCst);
+        if starts {
+            // It looks before it sleeps: until then nobody needs to wake it.
+            self.planned.store(0, Ordering::SeqCst);
+        }
+        starts
     }
 
     /// About to look at all flights: one that is entered from here on must wake it.
@@ -109,10 +117,10 @@ impl Keeper {
     }
 
     /// Ends it if there is nothing left to look after; whether it did.
-    pub(super) fn retire(&self, flights: &Flights) -> bool {
+    pub(super) fn retire(&self, leaders: &Leaders) -> bool {
         self.running.store(false, Ordering::SeqCst);
         // A flight entered just before saw it running.
-        flights.is_empty() || !self.start()
+        leaders.has_no_flight() || !self.start()
     }
 
     /// However the task ends, the next flight starts another: also after the runtime it

@@ -1,7 +1,13 @@
 //! What becomes of a fresh answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{Response, response::Parts};
+use http::{
+    HeaderMap, Response, StatusCode,
+    header::{CONTENT_LENGTH, Entry},
+    response::Parts,
+};
 use http_body::Body;
 
 use super::{
@@ -10,7 +16,7 @@ use super::{
     gather::{Gathered, gather},
     lease::{Held, Settled},
     pump::{Decided, Head, Pump, settle_unkept, settle_whole},
-    recording::Recording,
+    recording::{LiveAnswer, Recording},
     reply::Protection,
     response_body::{ResponseBody, Rest},
 };
@@ -18,6 +24,7 @@ use crate::{
     event::Cause,
     fingerprint::Fingerprint,
     policy::{Directive, Outcome},
+    record::Record,
     record_key::RecordKey,
     store::Store,
     verdict,
@@ -71,7 +78,7 @@ impl<S: Store> Shared<S> {
         &self,
         held: Held<S>,
         head: Head,
-        parts: Parts,
+        mut parts: Parts,
         body: B,
     ) -> Response<ResponseBody<B>>
     where
@@ -82,12 +89,18 @@ impl<S: Store> Shared<S> {
         let limit = self.config.max_response_body;
         let (settled, body) = match gather(body, limit).await {
             Gathered::Whole(frames, trailers) => {
-                let (settled, record) = settle_whole(held, head, frames, trailers.as_ref()).await;
+                let (settled, record) = settle_whole(held, head, frames, trailers.as_deref()).await;
+                correct_length(&mut parts.headers, &record);
                 (settled, ResponseBody::record(record))
             }
             Gathered::Live(frames, body) => {
                 let room = limit - frames.bytes();
                 let (recording, reader) = Recording::new(frames);
+                held.go_live(LiveAnswer {
+                    status: head.status,
+                    headers: head.headers.clone(),
+                    recording: Arc::clone(&recording),
+                });
                 let pump = Pump {
                     body,
                     recording,
@@ -131,6 +144,20 @@ impl<S: Store> Shared<S> {
             Settled::Kept => response,
             Settled::Unrecorded => self.mark(response, Protection::Unrecorded),
             Settled::Lost(standing) => self.reply(key, verdict::on_loss(standing, fingerprint)),
+        }
+    }
+}
+
+/// A wrong `Content-Length` lets a server split responses, and here the right one is known.
+/// Where there is no body it may speak of the body that was left out (RFC 9110 section 8.6).
+fn correct_length(headers: &mut HeaderMap, record: &Record) {
+    if record.body().is_empty() && record.status() == Some(StatusCode::NOT_MODIFIED) {
+        return;
+    }
+    if let Entry::Occupied(length) = headers.entry(CONTENT_LENGTH) {
+        let bytes: usize = record.body().iter().map(Bytes::len).sum();
+        if length.get().as_bytes() != bytes.to_string().as_bytes() {
+            length.remove();
         }
     }
 }

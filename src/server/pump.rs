@@ -88,7 +88,7 @@ where
             Read::Whole(trailers) => self.complete(trailers).await,
             Read::Failed(error) => unkept(self.held, &self.head, Cause::BodyFailed)
                 .await
-                .unwrap_or(End::Failed(error)),
+                .unwrap_or_else(|| End::failed(error)),
             Read::Beyond(frame) => self.run_beyond(frame).await,
         };
         recording.0.finish(end);
@@ -120,11 +120,9 @@ where
 
     async fn complete(self, trailers: Option<HeaderMap>) -> End {
         let frames = self.recording.frames();
-        match settle_whole(self.held, self.head, frames, trailers.as_ref())
-            .await
-            .0
-        {
-            Settled::Lost(_) => End::Failed(LeaseLost.into()),
+        let (settled, _) = settle_whole(self.held, self.head, frames, trailers.as_ref()).await;
+        match settled {
+            Settled::Lost(_) => End::failed(LeaseLost),
             Settled::Kept | Settled::Unrecorded => End::Whole(trailers),
         }
     }
@@ -141,7 +139,7 @@ where
         while recording.taken().await {
             match std::future::poll_fn(|cx| poll_caught(body.as_mut(), cx)).await {
                 None => break,
-                Some(Err(error)) => return End::Failed(error),
+                Some(Err(error)) => return End::failed(error),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => recording.push_beyond(data),
                     Err(frame) => trailers = frame.into_trailers().ok(),
@@ -163,7 +161,7 @@ enum Read {
 /// Settles the key of an answer that cannot be kept. `Some` if the lease was lost.
 async fn unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Option<End> {
     match settle_unkept(held, head, cause).await {
-        Settled::Lost(_) => Some(End::Failed(LeaseLost.into())),
+        Settled::Lost(_) => Some(End::failed(LeaseLost)),
         Settled::Kept | Settled::Unrecorded => None,
     }
 }
@@ -206,6 +204,6 @@ struct CutShortOnDrop(Arc<Recording>);
 
 impl Drop for CutShortOnDrop {
     fn drop(&mut self) {
-        self.0.finish(End::Failed(CutShort.into()));
+        self.0.finish(End::failed(CutShort));
     }
 }

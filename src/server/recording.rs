@@ -8,95 +8,122 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
 use super::BoxError;
-use crate::frames::Frames;
+use crate::{fields::Fields, frames::Frames};
 
-/// A response body as far as it has come. The pump writes it, the client reads it at its
-/// own pace; within the limit neither waits for the other. What comes beyond the limit is
-/// handed over frame by frame and forgotten.
+/// An answer whose body still grows, for those who join it.
+#[derive(Debug)]
+pub(super) struct LiveAnswer {
+    pub(super) status: StatusCode,
+    pub(super) headers: Fields,
+    pub(super) recording: Arc<Recording>,
+}
+
+/// A response body as far as it has come. The pump writes it, its readers read it, each at
+/// its own pace; within the limit nobody waits for anybody. What comes beyond the limit is
+/// handed to the first reader frame by frame, and forgotten.
 pub(super) struct Recording(Mutex<State>);
 
 struct State {
     frames: Frames,
     /// What came beyond the limit and was not read yet.
     beyond: VecDeque<Bytes>,
+    is_over_limit: bool,
     end: Option<End>,
-    reader: Waiting,
+    first: First,
+    waiting: Vec<Waker>,
     pump: Option<Waker>,
 }
 
-enum Waiting {
-    Reader(Option<Waker>),
+/// The reader for whom the request was executed.
+#[derive(PartialEq)]
+enum First {
+    Reads,
     Gone,
 }
 
-/// How a body ended for its reader.
+/// How a body ended.
 pub(super) enum End {
     /// Whole, with these trailers.
     Whole(Option<HeaderMap>),
-    /// With an error.
-    Failed(BoxError),
-    /// Told already.
-    Told,
+    /// With an error, which only one reader can be given.
+    Failed(Option<BoxError>),
 }
 
+impl End {
+    pub(super) fn failed(error: impl Into<BoxError>) -> Self {
+        Self::Failed(Some(error.into()))
+    }
+}
+
+/// The answer this request joined cannot be followed to its end: it failed, grew beyond what
+/// is kept, or lost its lease.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the response that was joined broke off")]
+#[non_exhaustive]
+pub struct BrokeOff;
+
 impl Recording {
-    /// A recording that begins with `frames`, and its reader.
+    /// A recording that begins with `frames`, and its first reader.
     pub(super) fn new(frames: Frames) -> (Arc<Self>, Reader) {
         let recording = Arc::new(Self(Mutex::new(State {
             frames,
             beyond: VecDeque::new(),
+            is_over_limit: false,
             end: None,
-            reader: Waiting::Reader(None),
+            first: First::Reads,
+            waiting: Vec::new(),
             pump: None,
         })));
-        let reader = Reader {
-            recording: Arc::clone(&recording),
-            cursor: Cursor::default(),
-        };
+        let reader = Reader::new(&recording, Role::First);
         (recording, reader)
+    }
+
+    /// One more reader, from the first byte.
+    pub(super) fn join(self: &Arc<Self>) -> Reader {
+        Reader::new(self, Role::Joined)
     }
 
     /// Adds a frame within the limit.
     pub(super) fn push(&self, frame: Bytes) {
-        let mut state = self.lock();
-        state.frames.push(frame);
-        state.wake_reader();
+        self.change(|state| state.frames.push(frame));
     }
 
-    /// Hands a frame beyond the limit over.
+    /// Hands a frame beyond the limit to the first reader.
     pub(super) fn push_beyond(&self, frame: Bytes) {
-        let mut state = self.lock();
-        if !frame.is_empty() {
-            state.beyond.push_back(frame);
-        }
-        state.wake_reader();
+        self.change(|state| {
+            state.is_over_limit = true;
+            if !frame.is_empty() && state.first == First::Reads {
+                state.beyond.push_back(frame);
+            }
+        });
     }
 
-    /// Waits until the reader has taken what lies beyond the limit; `false` if it is gone.
+    /// Waits until the first reader has taken what lies beyond the limit; `false` if it is
+    /// gone.
     pub(super) async fn taken(&self) -> bool {
         std::future::poll_fn(|cx| {
             let mut state = self.lock();
-            match state.reader {
-                Waiting::Gone => Poll::Ready(false),
-                Waiting::Reader(_) if state.beyond.is_empty() => Poll::Ready(true),
-                Waiting::Reader(_) => {
-                    state.pump = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            if state.first == First::Gone {
+                return Poll::Ready(false);
             }
+            if state.beyond.is_empty() {
+                return Poll::Ready(true);
+            }
+            state.pump = Some(cx.waker().clone());
+            Poll::Pending
         })
         .await
     }
 
     /// Ends the body. Only the first end counts.
     pub(super) fn finish(&self, end: End) {
-        let mut state = self.lock();
-        state.end.get_or_insert(end);
-        state.wake_reader();
+        self.change(|state| {
+            state.end.get_or_insert(end);
+        });
     }
 
     /// The frames within the limit.
@@ -104,18 +131,23 @@ impl Recording {
         self.lock().frames.clone()
     }
 
+    /// Changes the state and wakes its readers, outside of the lock.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn wake_reader(&mut self) {
-        if let Waiting::Reader(waker) = &mut self.reader {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
-        }
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").finish_non_exhaustive()
     }
 }
 
@@ -123,41 +155,86 @@ impl State {
 pub(super) struct Reader {
     recording: Arc<Recording>,
     cursor: Cursor,
+    role: Role,
+    /// Whether the end was told.
+    ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// The one for whom the request was executed.
+    First,
+    Joined,
 }
 
 impl Reader {
+    fn new(recording: &Arc<Recording>, role: Role) -> Self {
+        Self {
+            recording: Arc::clone(recording),
+            cursor: Cursor::default(),
+            role,
+            ended: false,
+        }
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut state = self.recording.lock();
+        if self.ended {
+            return Poll::Ready(None);
+        }
         if let Some(frame) = self.cursor.next(&state.frames) {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
-        if let Some(frame) = state.beyond.pop_front() {
-            if let Some(pump) = state.pump.take() {
-                pump.wake();
-            }
+        if let Some(frame) = state.next_beyond(self.role) {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
-        match state.end.replace(End::Told) {
-            Some(End::Whole(trailers)) => {
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        let Poll::Ready(last) = state.last(self.role) else {
+            if !state
+                .waiting
+                .iter()
+                .any(|waker| waker.will_wake(cx.waker()))
+            {
+                state.waiting.push(cx.waker().clone());
             }
-            Some(End::Failed(error)) => Poll::Ready(Some(Err(error))),
-            Some(End::Told) => Poll::Ready(None),
-            None => {
-                state.end = None;
-                state.reader = Waiting::Reader(Some(cx.waker().clone()));
-                Poll::Pending
-            }
-        }
+            return Poll::Pending;
+        };
+        self.ended = true;
+        Poll::Ready(last)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.recording.lock();
         let read = self.cursor.read == state.frames.bytes() && state.beyond.is_empty();
-        read && matches!(state.end, Some(End::Whole(None) | End::Told))
+        self.ended || (read && !state.is_over_limit && matches!(state.end, Some(End::Whole(None))))
+    }
+}
+
+impl State {
+    fn next_beyond(&mut self, role: Role) -> Option<Bytes> {
+        if role == Role::Joined {
+            return None;
+        }
+        let frame = self.beyond.pop_front()?;
+        if let Some(pump) = self.pump.take() {
+            pump.wake();
+        }
+        Some(frame)
+    }
+
+    /// What a reader that has read everything is told, once the end is there.
+    fn last(&mut self, role: Role) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if role == Role::Joined && self.is_over_limit {
+            return Poll::Ready(Some(Err(BrokeOff.into())));
+        }
+        Poll::Ready(match (self.end.as_mut(), role) {
+            (None, _) => return Poll::Pending,
+            (Some(End::Whole(trailers)), _) => trailers.clone().map(Frame::trailers).map(Ok),
+            (Some(End::Failed(error)), Role::First) => error.take().map(Err),
+            (Some(End::Failed(_)), Role::Joined) => Some(Err(BrokeOff.into())),
+        })
     }
 }
 
@@ -189,8 +266,11 @@ impl Cursor {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        if self.role == Role::Joined {
+            return;
+        }
         let mut state = self.recording.lock();
-        state.reader = Waiting::Gone;
+        state.first = First::Gone;
         state.beyond.clear();
         if let Some(pump) = state.pump.take() {
             pump.wake();

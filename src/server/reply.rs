@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::TRAILER};
 
-use super::{flow::Shared, response_body::ResponseBody};
+use super::{flow::Shared, recording::LiveAnswer, response_body::ResponseBody};
 use crate::{
     event::Event, protocol::Protocol, record::Record, record_key::RecordKey, verdict::Verdict,
 };
@@ -46,11 +46,28 @@ impl<S> Shared<S> {
         if let (Protocol::Http, Some(trailers)) = (self.config.protocol, record.trailers()) {
             announce(&trailers, response.headers_mut());
         }
+        self.mark_replay(&mut response);
+        response
+    }
+
+    /// The answer of a request that joins one whose body still grows.
+    pub(super) fn join<B>(
+        &self,
+        key: &RecordKey,
+        answer: &LiveAnswer,
+    ) -> Response<ResponseBody<B>> {
+        self.config.emit(&Event::Replayed { key });
+        let mut response = Response::new(ResponseBody::live(answer.recording.join()));
+        *response.status_mut() = answer.status;
+        answer.headers.append_to(response.headers_mut());
+        self.mark_replay(&mut response);
+        response
+    }
+
+    fn mark_replay<B>(&self, response: &mut Response<B>) {
         let marker = self.config.contract.replay_header.clone();
-        response
-            .headers_mut()
-            .insert(marker, HeaderValue::from_static("true"));
-        response
+        let value = HeaderValue::from_static("true");
+        response.headers_mut().insert(marker, value);
     }
 
     /// Marks an answer that a retry may find executed again.

@@ -22,7 +22,8 @@ use crate::{frames::Frames, rejection::RejectionKind};
 #[derive(Debug, Default)]
 pub(super) struct Received {
     frames: Frames,
-    trailers: Option<HeaderMap>,
+    /// Boxed, as hardly any request has them.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// Reads `body` to its end, within `limit` bytes and `deadline`; `each` sees every frame
@@ -63,7 +64,7 @@ where
                 each(&data);
                 received.frames.push(data);
             }
-            Err(frame) => received.trailers = frame.into_trailers().ok(),
+            Err(frame) => received.trailers = frame.into_trailers().ok().map(Box::new),
         }
     }
     Ok(received)
@@ -145,7 +146,7 @@ where
                     received
                         .trailers
                         .take()
-                        .map(|trailers| Ok(Frame::trailers(trailers))),
+                        .map(|trailers| Ok(Frame::trailers(*trailers))),
                 )
             }
         }

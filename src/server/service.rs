@@ -16,7 +16,7 @@ use super::{
     admission::Admission,
     config::Config,
     flow::{self, Shared},
-    future::ResponseFuture,
+    future::{Keyed, ResponseFuture},
     node::Node,
     request_body::RequestBody,
     response_body::ResponseBody,
@@ -48,13 +48,6 @@ impl<Svc, S> Idempotency<Svc, S> {
             grpc,
         }
     }
-
-    fn shared(&self, protocol: Protocol) -> &Arc<Shared<S>> {
-        match protocol {
-            Protocol::Http => &self.shared,
-            Protocol::Grpc => &self.grpc,
-        }
-    }
 }
 
 impl<Svc, S, ReqB, ResB> Service<Request<ReqB>> for Idempotency<Svc, S>
@@ -77,7 +70,10 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let shared = self.shared(Protocol::of(request.headers()));
+        let shared = match Protocol::of(request.headers()) {
+            Protocol::Http => &self.shared,
+            Protocol::Grpc => &self.grpc,
+        };
         match shared.config.admit(request) {
             Admission::Pass(request) => {
                 ResponseFuture::passed(self.inner.call(request.map(RequestBody::passed)))
@@ -88,12 +84,12 @@ where
                 ResponseFuture::refused(shared.config.reject(kind, None))
             }
             Admission::Keyed(parts, body, operation) => {
-                let shared = Arc::clone(shared);
                 // The instance that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                let flow = flow::start(shared, ready, parts, body, operation);
-                ResponseFuture::keyed(Box::pin(flow))
+                let record_key = operation.record_key;
+                let flow = flow::run(Arc::clone(shared), ready, parts, body, operation);
+                ResponseFuture::keyed(Keyed::new(record_key, shared, Box::pin(flow)))
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -32,4 +32,14 @@ pub(crate) fn with_trailers(text: &'static str, trailers: HeaderMap) -> AnyBody 
     Full::from(text)
         .with_trailers(async move { Some(Ok(trailers)) })
         .boxed_unsync()
+}
+
+/// The same, but none of it is there at once.
+pub(crate) fn grown_with_trailers(text: &'static str, trailers: HeaderMap) -> AnyBody {
+    let frames = [Frame::data(Bytes::from(text)), Frame::trailers(trailers)];
+    let frames = stream::iter(frames).then(async |frame| {
+        tokio::task::yield_now().await;
+        Ok(frame)
+    });
+    StreamBody::new(frames).boxed_unsync()
 }

@@ -10,13 +10,15 @@
 mod answer;
 mod body;
 mod gate;
+mod http2;
 mod raw;
 mod server;
 
 pub(crate) use self::{
     answer::{Answer, post, send, whole},
-    body::{AnyBody, empty, full, live, with_trailers},
+    body::{AnyBody, empty, full, grown_with_trailers, live, with_trailers},
     gate::{Gate, Runs, soon},
+    http2::{Http2, post2},
     raw::{Connection, Raw, raw_post},
     server::Server,
 };

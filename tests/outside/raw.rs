@@ -30,6 +30,8 @@ pub(crate) struct Raw {
     pub(crate) status: u16,
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    /// How many chunks the body came in; 0 if its length was told.
+    pub(crate) chunks: usize,
     pub(crate) trailers: Vec<(String, Vec<u8>)>,
 }
 
@@ -86,12 +88,17 @@ impl Connection {
             status,
             fields: self.fields().await,
             body: Vec::new(),
+            chunks: 0,
             trailers: Vec::new(),
         };
         if raw.field("transfer-encoding").is_some() {
             assert_eq!(raw.field("transfer-encoding"), Some(&b"chunked"[..]));
             assert_eq!(raw.field("content-length"), None, "two framings at once");
-            (raw.body, raw.trailers) = self.chunks().await;
+            while let Some(chunk) = self.chunk().await {
+                raw.body.extend(chunk);
+                raw.chunks += 1;
+            }
+            raw.trailers = self.fields().await;
         } else if status >= 200 && status != 204 && status != 304 {
             let lengths = raw.all("content-length");
             assert_eq!(lengths.len(), 1, "one length: {raw:?}");
@@ -121,17 +128,16 @@ impl Connection {
         rest
     }
 
-    async fn chunks(&mut self) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
-        let mut body = Vec::new();
-        loop {
-            let size = String::from_utf8(self.line().await).unwrap();
-            let size = usize::from_str_radix(&size, 16).unwrap();
-            if size == 0 {
-                return (body, self.fields().await);
-            }
-            body.extend(self.bytes(size).await);
-            assert_eq!(self.line().await, b"", "the end of a chunk");
+    /// The next chunk, unless it is the last, which is empty.
+    async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = String::from_utf8(self.line().await).unwrap();
+        let size = usize::from_str_radix(&size, 16).unwrap();
+        if size == 0 {
+            return None;
         }
+        let chunk = self.bytes(size).await;
+        assert_eq!(self.line().await, b"", "the end of a chunk");
+        Some(chunk)
     }
 
     async fn fields(&mut self) -> Vec<(String, Vec<u8>)> {

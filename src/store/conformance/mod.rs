@@ -207,7 +207,7 @@ mod tests {
         ];
         let (_, list) = include_str!("mod.rs").split_once("@each $name").unwrap();
         let (list, _) = list.split_once("        }\n").unwrap();
-        let listed: Vec<_> = list.split_whitespace().skip(2).collect();
+        let listed: Vec<_> = list.split_whitespace().skip(3).collect();
         let laws = files
             .iter()
             .flat_map(|file| file.lines())

@@ -1,0 +1,162 @@
+//! One operation while it executes.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::config::Config;
+use crate::{event::Event, key::Key, store::Lease};
+
+/// One operation while it executes.
+pub(super) struct Flight {
+    pub(super) key: Key,
+    pub(super) lease: Lease,
+    pub(super) config: Arc<Config>,
+    stage: AtomicU8,
+    /// When the lease lapses and when it is to be renewed, as [`Clock`] counts.
+    deadline: AtomicU64,
+    renew_at: AtomicU64,
+    lost: Notify,
+}
+
+/// The stages of a flight, in order; it never goes back.
+const HELD: u8 = 0;
+/// The lease may be gone: whoever works under it should stop.
+const LOST: u8 = 1;
+/// The outcome is on its way to the store; what a renewal finds means nothing any more.
+const SETTLING: u8 = 2;
+/// The store has spoken, or will not speak any more.
+const SETTLED: u8 = 3;
+
+impl Flight {
+    /// A flight under `lease`, won by a claim that was sent at `sent`.
+    pub(super) fn new(
+        key: Key,
+        lease: Lease,
+        config: Arc<Config>,
+        clock: &Clock,
+        sent: Instant,
+    ) -> Self {
+        let flight = Self {
+            key,
+            lease,
+            config,
+            stage: AtomicU8::new(HELD),
+            deadline: AtomicU64::new(0),
+            renew_at: AtomicU64::new(0),
+            lost: Notify::new(),
+        };
+        flight.renewed(clock, sent);
+        flight
+    }
+
+    /// The lease counts anew from the moment the call that renewed it was sent.
+    pub(super) fn renewed(&self, clock: &Clock, sent: Instant) {
+        let duration = self.lease.duration();
+        self.deadline
+            .store(clock.at(sent + duration), Ordering::Relaxed);
+        self.renew_at
+            .store(clock.at(sent + duration / 3), Ordering::Relaxed);
+    }
+
+    pub(super) fn renew_at(&self) -> u64 {
+        self.renew_at.load(Ordering::Relaxed)
+    }
+
+    /// Puts the next renewal off: one is under way now, or has failed.
+    pub(super) fn postpone(&self, clock: &Clock) {
+        let pause = (self.lease.duration() / 12).max(Duration::from_millis(1));
+        let next = clock.at(Instant::now() + pause);
+        self.renew_at.store(next, Ordering::Relaxed);
+    }
+
+    /// How long the lease lives without another renewal.
+    pub(super) fn remaining(&self, clock: &Clock) -> Duration {
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        Duration::from_millis(deadline.saturating_sub(clock.at(Instant::now())))
+    }
+
+    /// Tells whoever works under the lease that it is gone. Only the first call has an
+    /// effect, and none while the flight settles.
+    pub(super) fn lose(&self) {
+        let first = self
+            .stage
+            .compare_exchange(HELD, LOST, Ordering::SeqCst, Ordering::SeqCst);
+        if first.is_ok() {
+            self.lost.notify_waiters();
+            self.config.emit(&Event::LeaseLost {
+                key: self.lease.key(),
+                fence: self.lease.fence(),
+            });
+        }
+    }
+
+    /// Whether somebody else may hold the key by now.
+    pub(super) fn is_stale(&self, clock: &Clock) -> bool {
+        self.is_lost() || self.remaining(clock).is_zero()
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == LOST
+    }
+
+    /// Returns once the lease is lost.
+    pub(super) async fn lost(&self) {
+        let notified = self.lost.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if !self.is_lost() {
+            notified.await;
+        }
+    }
+
+    /// The outcome is known, and goes to the store.
+    pub(super) fn settle(&self) {
+        self.stage.store(SETTLING, Ordering::SeqCst);
+    }
+
+    /// The outcome is known to the store, or never will be.
+    pub(super) fn settled(&self) {
+        self.stage.store(SETTLED, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == SETTLED
+    }
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight")
+            .field("key", self.lease.key())
+            .field("fence", &self.lease.fence())
+            .field("attempt", &self.lease.attempt())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds since the node began: a moment that fits an atomic.
+#[derive(Debug)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn at(&self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.0);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn moment(&self, millis: u64) -> Instant {
+        self.0 + Duration::from_millis(millis)
+    }
+}

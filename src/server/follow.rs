@@ -1,0 +1,183 @@
+//! A duplicate of a request that this process, or another, is at.
+
+use std::{
+    cmp,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::{self, Instant};
+
+use super::{
+    config::{Config, InFlight},
+    flight::Clock,
+    flow::Shared,
+    inflight::{Leader, Stage},
+    node::Node,
+    recording::LiveAnswer,
+};
+use crate::{
+    event::Event,
+    fingerprint::Fingerprint,
+    record_key::RecordKey,
+    rejection::RejectionKind,
+    store::{Fence, Store},
+    verdict::Verdict,
+};
+
+/// What following came to.
+pub(super) enum Followed {
+    /// The leader is gone: see again who leads.
+    Alone,
+    /// Its result is this one's too.
+    Verdict(Verdict),
+    /// Its answer is there, and still grows.
+    Join(Arc<LiveAnswer>),
+}
+
+/// What a stage of the leader means to a follower.
+enum Step {
+    Done(Followed),
+    /// Look again when the stage has changed, at the latest then.
+    Wait(Option<Instant>),
+}
+
+impl<S: Store> Shared<S> {
+    /// Follows `leader` until it is clear what becomes of a request with this fingerprint.
+    pub(super) async fn follow(
+        &self,
+        key: &RecordKey,
+        mut leader: Leader,
+        fingerprint: Fingerprint,
+        patience: &mut Patience<'_, S>,
+    ) -> Followed {
+        let same = leader.fingerprint == fingerprint;
+        let crowded = leader.followers > self.config.max_waiters_per_key;
+        loop {
+            let stage = leader.stage.borrow_and_update().clone();
+            let waits = !crowded && patience.may_wait();
+            let limit = match step(&stage, same, waits, &self.node.clock) {
+                Step::Done(followed) => return followed,
+                Step::Wait(limit) => limit,
+            };
+            let deadline = patience.begin(&self.config, key);
+            if waits && deadline.is_none() {
+                continue;
+            }
+            let limit = [limit, deadline].into_iter().flatten().min();
+            let changed = leader.stage.changed();
+            let changed = match limit {
+                Some(limit) => time::timeout_at(limit, changed).await,
+                None => Ok(changed.await),
+            };
+            if let Ok(Err(_)) = changed {
+                return Followed::Alone;
+            }
+        }
+    }
+
+    /// Waits while another node executes the request.
+    pub(super) async fn wait_elsewhere(
+        &self,
+        key: &RecordKey,
+        fence: Fence,
+        remaining: Duration,
+        patience: &mut Patience<'_, S>,
+    ) {
+        let Some(deadline) = patience.begin(&self.config, key) else {
+            return;
+        };
+        let limit = cmp::min(remaining, deadline - Instant::now());
+        let settled = self.node.store.settled(key, fence, limit);
+        // It may return early, or fail; the pause keeps that from becoming a tight poll.
+        let _ = time::timeout(limit, settled).await;
+        time::sleep(cmp::min(patience.pause(), deadline - Instant::now())).await;
+    }
+}
+
+fn step(stage: &Stage, same: bool, waits: bool, clock: &Clock) -> Step {
+    let reject = |kind, wait| Step::Done(Followed::Verdict(Verdict::Reject(kind, wait)));
+    let now = Instant::now();
+    match stage {
+        Stage::Claiming => Step::Wait(None),
+        Stage::Over(None) => Step::Done(Followed::Alone),
+        Stage::Over(Some(Verdict::Reject(RejectionKind::InFlight, _))) if waits => {
+            Step::Done(Followed::Alone)
+        }
+        Stage::Over(Some(verdict)) if same => Step::Done(Followed::Verdict(verdict.clone())),
+        Stage::Over(Some(_)) => Step::Done(Followed::Alone),
+        Stage::Executing(flight) | Stage::Live(flight, _) if flight.is_stale(clock) => {
+            Step::Done(Followed::Alone)
+        }
+        _ if !same => reject(RejectionKind::Conflict, None),
+        Stage::Live(_, answer) if waits => Step::Done(Followed::Join(Arc::clone(answer))),
+        Stage::Elsewhere(until) if waits => Step::Wait(Some(*until)),
+        Stage::Elsewhere(until) => reject(RejectionKind::InFlight, Some(*until - now)),
+        Stage::Executing(flight) if waits => Step::Wait(Some(now + flight.remaining(clock))),
+        Stage::Executing(flight) | Stage::Live(flight, _) => {
+            reject(RejectionKind::InFlight, Some(flight.remaining(clock)))
+        }
+    }
+}
+
+/// How long a duplicate may wait, and a place among those that do.
+pub(super) struct Patience<'a, S> {
+    node: &'a Node<S>,
+    budget: Option<Duration>,
+    /// Since it began to wait.
+    deadline: Option<Instant>,
+    pause: Duration,
+}
+
+impl<'a, S> Patience<'a, S> {
+    pub(super) fn new(node: &'a Node<S>, config: &Config) -> Self {
+        let budget = match config.in_flight {
+            InFlight::Wait(budget) => Some(budget),
+            InFlight::Reject => None,
+        };
+        Self {
+            node,
+            budget,
+            deadline: None,
+            pause: Duration::from_millis(5),
+        }
+    }
+
+    /// Whether there is any left.
+    pub(super) fn may_wait(&self) -> bool {
+        match (self.budget, self.deadline) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(_), Some(deadline)) => Instant::now() < deadline,
+        }
+    }
+
+    /// Begins to wait, if it has not; when it must end.
+    fn begin(&mut self, config: &Config, key: &RecordKey) -> Option<Instant> {
+        let budget = self.budget?;
+        if self.deadline.is_none() {
+            if self.node.waiting.fetch_add(1, Ordering::Relaxed) >= config.max_waiters {
+                self.node.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.budget = None;
+                return None;
+            }
+            config.emit(&Event::Waiting { key });
+            self.deadline = Some(Instant::now() + budget);
+        }
+        self.deadline
+    }
+
+    /// Before the store is asked once more: longer each time, up to a second.
+    fn pause(&mut self) -> Duration {
+        self.pause = cmp::min(self.pause * 2, Duration::from_secs(1));
+        self.pause
+    }
+}
+
+impl<S> Drop for Patience<'_, S> {
+    fn drop(&mut self) {
+        if self.deadline.is_some() {
+            self.node.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The lab example as a process of its own, attacked over loopback.
+#![cfg(all(unix, feature = "axum", feature = "memory"))]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
+
+mod answers;
+mod effects;
+mod lab;
+#[path = "../outside/mod.rs"]
+mod outside;
+mod settings;
+mod shutdown;
+mod startup;
