@@ -34,7 +34,7 @@
 //! |---|---|---|
 //! | `memory` | [`MemoryStore`] | yes |
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
-//! | `grpc` | gRPC calls, as tonic serves them: `grpc` | |
+//! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
 //! | `conformance` | the laws of a store as a test suite | |
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]

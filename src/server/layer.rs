@@ -71,7 +71,11 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// Lets only requests in that `predicate` admits; all others pass through untouched.
-    /// Default: all.
+    /// Default: all but gRPC calls.
+    ///
+    /// **A gRPC call that it admits is read to its end before it runs,** which hangs a
+    /// bidirectional stream: admit calls method by method, with `grpc::methods` (feature
+    /// `grpc`). Without that feature all calls pass through, whatever `predicate` says.
     #[must_use]
     pub fn when<F>(self, predicate: F) -> Self
     where

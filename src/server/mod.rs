@@ -82,7 +82,7 @@
 //! | setting | default |
 //! |---|---|
 //! | [`methods`](IdempotencyLayer::methods) | POST, PATCH |
-//! | [`when`](IdempotencyLayer::when) | every request |
+//! | [`when`](IdempotencyLayer::when) | every request but gRPC calls |
 //! | [`require_key`](IdempotencyLayer::require_key) | off: unkeyed requests pass through |
 //! | [`key_source`](IdempotencyLayer::key_source) | header `Idempotency-Key`, tolerant |
 //! | [`key_space`](IdempotencyLayer::key_space) | per route |

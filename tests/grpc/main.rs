@@ -14,3 +14,4 @@ mod serve;
 mod stub;
 #[path = "../support/mod.rs"]
 mod support;
+mod waiting;

@@ -87,6 +87,24 @@ async fn a_directive_of_the_handler_wins() {
 }
 
 #[tokio::test]
+async fn a_directive_wins_over_a_status_in_the_head() {
+    let runs = Runs::default();
+    let counted = runs.clone();
+    let service = service_fn(move |_| {
+        counted.add();
+        let answer = http::Response::builder()
+            .header("grpc-status", "0")
+            .extension(Directive::release());
+        async { answer.body(http_body_util::Empty::<bytes::Bytes>::new()) }
+    });
+    let service = support::serve(&layer(), service);
+    for run in 1..3 {
+        support::send(&service, call(CHARGE, "k", b"m")).await;
+        assert_eq!(runs.count(), run);
+    }
+}
+
+#[tokio::test]
 async fn a_record_policy_for_http_is_not_asked() {
     let runs = Runs::default();
     let layer = layer().record_policy_fn(|_| Directive::release());
