@@ -149,7 +149,8 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// What makes two requests the same. Default:
-    /// [`ExactFingerprint`](crate::ExactFingerprint).
+    /// [`ExactFingerprint`](crate::ExactFingerprint); for gRPC calls the path and the
+    /// messages.
     #[must_use]
     pub fn fingerprint(self, fingerprint: impl Fingerprinter) -> Self {
         self.set(|config| config.fingerprint = Some(Arc::new(fingerprint)))
@@ -250,7 +251,7 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// What becomes of a fresh answer. Default: the wire contract's,
-    /// [`ByStatus`](crate::ByStatus).
+    /// [`ByStatus`](crate::ByStatus). Not asked about gRPC calls: `grpc-status` decides.
     #[must_use]
     pub fn record_policy(self, policy: impl RecordPolicy) -> Self {
         self.set(|config| config.policy = Some(Arc::new(policy)))
@@ -303,7 +304,8 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.contract = contract)
     }
 
-    /// Turns refusals into responses by a function. Default: problem+json.
+    /// Turns refusals into responses by a function. Default: problem+json. Not asked about
+    /// gRPC calls, which have a form of refusals of their own.
     #[must_use]
     pub fn render_fn<F>(self, render: F) -> Self
     where
