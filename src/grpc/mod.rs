@@ -65,6 +65,8 @@
 //! * Unpack messages compressed otherwise than by gzip or deflate: a retry must then be
 //!   compressed as the first attempt was.
 //! * Compress anew: a replay is compressed as the first answer was.
+//! * Hold a stream back until its end is known: a duplicate that waits
+//!   ([`InFlight::Wait`](crate::InFlight::Wait)) and joins one that fails gets its failure.
 //! * Without the feature `grpc` all calls pass through untouched.
 
 mod details;

@@ -77,6 +77,14 @@
 //! # }
 //! ```
 //!
+//! # Concurrent duplicates
+//!
+//! Of the requests of one node with one key, one leads: it asks the store, and executes if it
+//! may. The others follow it. By default they are refused while it executes
+//! ([`InFlight::Reject`]); with [`InFlight::Wait`] they wait for its result, or join its live
+//! response from the first byte. If its answer is not recorded, exactly one of those that wait
+//! leads next. A follower can be dropped at any time and leaves no trace.
+//!
 //! # Settings
 //!
 //! | setting | default |
