@@ -78,43 +78,46 @@ where
         };
         let fingerprint = fingerprint.finish();
         let patience = &mut Patience::new(&shared.node, &shared.config);
-        let turn = loop {
-            let leader = match Turn::enter(&shared.node, &key, fingerprint) {
-                Entered::Leads(turn) => break turn,
-                Entered::Follows(leader) => leader,
+        let held = {
+            let turn = loop {
+                let leader = match Turn::enter(&shared.node, &key, fingerprint) {
+                    Entered::Leads(turn) => break turn,
+                    Entered::Follows(leader) => leader,
+                };
+                // Boxed, as all that is rare: it would make room for itself in every request.
+                match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
+                    Followed::Alone => {}
+                    Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
+                    Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
+                }
             };
-            // Boxed, as all that is rare: it would make room for itself in every request.
-            match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
-                Followed::Alone => {}
-                Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
-                Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
+            match shared.lead(&turn, &key, fingerprint, patience).await {
+                Ok((Verdict::Proceed(lease), sent)) => shared.hold(turn, client_key, lease, sent),
+                Ok((verdict, _)) => {
+                    turn.end(Some(verdict.clone()));
+                    return Ok(shared.reply(&key, verdict));
+                }
+                Err(error) => {
+                    let lease = shared.claim_for(&key, fingerprint).won(Fence::new(0), 1);
+                    let request = Request::from_parts(parts, received);
+                    let unled =
+                        shared.without_store(turn, service, request, client_key, lease, error);
+                    return Box::pin(unled).await;
+                }
             }
         };
-        let (verdict, sent) = match shared.lead(&turn, &key, fingerprint, patience).await {
-            Ok(led) => led,
-            Err(error) => {
-                let lease = shared.claim_for(&key, fingerprint).won(Fence::new(0), 1);
-                let request = Request::from_parts(parts, received);
-                let unled = shared.without_store(turn, service, request, client_key, lease, error);
-                return Box::pin(unled).await;
-            }
-        };
-        let Verdict::Proceed(lease) = verdict else {
-            turn.end(Some(verdict.clone()));
-            return Ok(shared.reply(&key, verdict));
-        };
-        let held = shared.hold(turn, client_key, lease, sent);
         let flight = Arc::clone(held.flight());
         let called = || call(service, Request::from_parts(parts, received), flight);
         let response = match caught(called).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                held.release(Cause::ServiceError).await;
-                return Err(error);
-            }
-            Err(panic) => {
-                held.release(Cause::Panic).await;
-                resume_unwind(panic)
+            failed => {
+                let cause = match failed {
+                    Ok(_) => Cause::ServiceError,
+                    Err(_) => Cause::Panic,
+                };
+                held.release(cause).await;
+                let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
+                return answered.map(|response| response.map(ResponseBody::passed));
             }
         };
         Ok(shared.settle(held, fingerprint, response).await)
