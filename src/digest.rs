@@ -7,6 +7,9 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone)]
 pub(crate) struct PartDigest(Sha256);
 
+/// The longest part that is worth a copy.
+const SHORT: usize = 64;
+
 impl PartDigest {
     /// Starts a digest in `domain`.
     pub(crate) fn new(domain: &str) -> Self {
@@ -16,8 +19,17 @@ impl PartDigest {
     /// Adds one part, preceded by its length as eight big-endian bytes.
     pub(crate) fn part(mut self, part: impl AsRef<[u8]>) -> Self {
         let part = part.as_ref();
-        self.0.update((part.len() as u64).to_be_bytes());
-        self.0.update(part);
+        let length = (part.len() as u64).to_be_bytes();
+        // Each update has its price: a short part goes in one with its length.
+        let mut short = [0; 8 + SHORT];
+        if let Some(space) = short.get_mut(..8 + part.len()) {
+            space[..8].copy_from_slice(&length);
+            space[8..].copy_from_slice(part);
+            self.0.update(space);
+        } else {
+            self.0.update(length);
+            self.0.update(part);
+        }
         self
     }
 

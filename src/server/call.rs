@@ -60,8 +60,7 @@ pin_project! {
         #[pin]
         future: F,
         limit: Duration,
-        #[pin]
-        timer: Option<Sleep>,
+        timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
@@ -69,16 +68,13 @@ impl<F: Future> Future for Within<F> {
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+        let this = self.project();
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if this.timer.is_none() {
-            this.timer.set(Some(time::sleep(*this.limit)));
-        }
-        match this.timer.as_pin_mut() {
-            Some(timer) => timer.poll(cx).map(|()| None),
-            None => Poll::Pending,
-        }
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(time::sleep(*this.limit)));
+        timer.as_mut().poll(cx).map(|()| None)
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn claim<S: Store>(
             }
             return Err(error);
         }
-        time::sleep(pause).await;
+        Box::pin(time::sleep(pause)).await;
         pause *= 2;
     }
     unreachable!("the attempts are counted")

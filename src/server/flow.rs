@@ -42,26 +42,20 @@ pub(super) struct Shared<S> {
     pub(super) config: Arc<Config>,
 }
 
-/// A request whose body is there, with all that is known of it.
-struct Asked<B> {
-    /// Until the inner service takes it.
-    request: Option<Request<RequestBody<B>>>,
-    key: Key,
-    record_key: RecordKey,
-    fingerprint: Fingerprint,
-}
-
 type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
 /// The way of a keyed request. It may be dropped while its body arrives and while it waits
 /// for another; once it claims, it is pledged to run to its end.
-pub(super) async fn run<S, Svc, ReqB, ResB>(
+///
+/// Not an `async fn`, which would hold each argument twice. For the same reason the stages
+/// stand side by side and not inside each other.
+pub(super) fn run<S, Svc, ReqB, ResB>(
     shared: Arc<Shared<S>>,
     service: Svc,
     parts: Parts,
     body: ReqB,
     operation: Operation,
-) -> Answered<ResB, Svc::Error>
+) -> impl Future<Output = Answered<ResB, Svc::Error>>
 where
     S: Store,
     Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
@@ -70,151 +64,120 @@ where
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
 {
-    let key = operation.record_key;
-    // Lent from here on: each `async fn` that owned it would hold it twice.
-    let asked = &mut match ask(&shared.config, parts, body, operation).await {
-        Ok(asked) => asked,
-        Err(kind) => return Ok(shared.reply(&key, Verdict::Reject(kind, None))),
-    };
-    let patience = &mut Patience::new(&shared.node, &shared.config);
-    loop {
-        let leader = match Turn::enter(&shared.node, &key, asked.fingerprint) {
-            Entered::Leads(turn) => return shared.lead(turn, service, asked, patience).await,
-            Entered::Follows(leader) => leader,
+    let Operation {
+        key: client_key,
+        record_key: key,
+        mut fingerprint,
+    } = operation;
+    async move {
+        let (limit, deadline) = (shared.config.max_request_body, shared.config.body_deadline);
+        let received = receive(body, limit, deadline, |frame| fingerprint.update(frame));
+        let received = match received.await {
+            Ok(received) => RequestBody::held(received),
+            Err(kind) => return Ok(shared.reply(&key, Verdict::Reject(kind, None))),
         };
-        match shared
-            .follow(&key, leader, asked.fingerprint, patience)
-            .await
-        {
-            Followed::Alone => {}
-            Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
-            Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
-        }
+        let fingerprint = fingerprint.finish();
+        let patience = &mut Patience::new(&shared.node, &shared.config);
+        let held = {
+            let turn = loop {
+                let leader = match Turn::enter(&shared.node, &key, fingerprint) {
+                    Entered::Leads(turn) => break turn,
+                    Entered::Follows(leader) => leader,
+                };
+                // Boxed, as all that is rare: it would make room for itself in every request.
+                match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
+                    Followed::Alone => {}
+                    Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
+                    Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
+                }
+            };
+            match shared.lead(&turn, &key, fingerprint, patience).await {
+                Ok((Verdict::Proceed(lease), sent)) => shared.hold(turn, client_key, lease, sent),
+                Ok((verdict, _)) => {
+                    turn.end(Some(verdict.clone()));
+                    return Ok(shared.reply(&key, verdict));
+                }
+                Err(error) => {
+                    let lease = shared.claim_for(&key, fingerprint).won(Fence::new(0), 1);
+                    let request = Request::from_parts(parts, received);
+                    let unled =
+                        shared.without_store(turn, service, request, client_key, lease, error);
+                    return Box::pin(unled).await;
+                }
+            }
+        };
+        let flight = Arc::clone(held.flight());
+        let called = || call(service, Request::from_parts(parts, received), flight);
+        let response = match caught(called).await {
+            Ok(Ok(response)) => response,
+            failed => {
+                let cause = match failed {
+                    Ok(_) => Cause::ServiceError,
+                    Err(_) => Cause::Panic,
+                };
+                held.release(cause).await;
+                let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
+                return answered.map(|response| response.map(ResponseBody::passed));
+            }
+        };
+        Ok(shared.settle(held, fingerprint, response).await)
     }
 }
 
-/// Waits for the body.
-async fn ask<B>(
-    config: &Config,
-    parts: Parts,
-    body: B,
-    operation: Operation,
-) -> Result<Asked<B>, RejectionKind>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    let Operation {
-        key,
-        record_key,
-        mut fingerprint,
-    } = operation;
-    let (limit, deadline) = (config.max_request_body, config.body_deadline);
-    let received = receive(body, limit, deadline, |frame| fingerprint.update(frame)).await?;
-    let request = Request::from_parts(parts, RequestBody::held(received));
-    let fingerprint = fingerprint.finish();
-    Ok(Asked {
-        request: Some(request),
-        key,
-        record_key,
-        fingerprint,
-    })
-}
-
 impl<S: Store> Shared<S> {
-    /// Claims, and does what the claim says.
-    async fn lead<Svc, ReqB, ResB>(
+    /// Claims until it is clear what to do; also when the claim was sent.
+    async fn lead(
         &self,
-        turn: Turn<S>,
-        service: Svc,
-        asked: &mut Asked<ReqB>,
+        turn: &Turn<S>,
+        key: &RecordKey,
+        fingerprint: Fingerprint,
         patience: &mut Patience<'_, S>,
-    ) -> Answered<ResB, Svc::Error>
-    where
-        Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
-        ResB: Body<Data = Bytes> + Send + 'static,
-        ResB::Error: Into<BoxError>,
-    {
-        let verdict = loop {
+    ) -> Result<(Verdict, Instant), StoreError> {
+        loop {
             pledge::give();
             let sent = Instant::now();
-            let claimed = match claim(&self.node, &self.config, self.claim_for(asked)).await {
-                Ok(claimed) => claimed,
-                Err(error) => return self.without_store(turn, service, asked, &error).await,
-            };
+            let claimed = claim(&self.node, &self.config, self.claim_for(key, fingerprint)).await?;
             if let Claimed::InFlight { fence, remaining } = claimed {
                 if patience.may_wait() {
                     pledge::take_back();
                     turn.reach(Stage::Elsewhere(sent + remaining));
-                    self.wait_elsewhere(&asked.record_key, fence, remaining, patience)
-                        .await;
+                    Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
                     // Never claimed because the time is over.
                     if patience.may_wait() {
                         continue;
                     }
                 }
             }
-            match verdict::on_claim(claimed, asked.fingerprint) {
-                Verdict::Proceed(lease) => {
-                    return self.execute(turn, service, asked, lease, sent).await;
-                }
-                verdict => break verdict,
-            }
-        };
-        turn.end(Some(verdict.clone()));
-        Ok(self.reply(&asked.record_key, verdict))
+            return Ok((verdict::on_claim(claimed, fingerprint), sent));
+        }
     }
 
-    fn claim_for<'a, B>(&self, asked: &'a Asked<B>) -> Claim<'a> {
-        Claim::new(&asked.record_key, asked.fingerprint)
+    fn claim_for<'a>(&self, key: &'a RecordKey, fingerprint: Fingerprint) -> Claim<'a> {
+        Claim::new(key, fingerprint)
             .lease_for(self.config.lease)
             .retained_for(self.config.retention)
             .after_crash(self.config.after_crash)
     }
 
-    /// Runs the inner service under `lease` and settles the outcome before the answer
-    /// leaves.
-    async fn execute<Svc, ReqB, ResB>(
-        &self,
-        turn: Turn<S>,
-        service: Svc,
-        asked: &mut Asked<ReqB>,
-        lease: Lease,
-        sent: Instant,
-    ) -> Answered<ResB, Svc::Error>
-    where
-        Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
-        ResB: Body<Data = Bytes> + Send + 'static,
-        ResB::Error: Into<BoxError>,
-    {
-        let (fence, attempt) = (lease.fence(), lease.attempt());
+    /// Begins to look after a lease, under which the inner service may run now.
+    fn hold(&self, turn: Turn<S>, key: Key, lease: Lease, sent: Instant) -> Held<S> {
         self.config.emit(&Event::Claimed {
-            key: &asked.record_key,
-            fence,
-            attempt,
+            key: lease.key(),
+            fence: lease.fence(),
+            attempt: lease.attempt(),
         });
-        let flight = self.flight(asked.key.clone(), lease, sent);
-        let held = Held::new(turn, Arc::clone(&flight));
-        match caught(|| call(service, asked, flight)).await {
-            Ok(Ok(response)) => Ok(self.settle(held, asked.fingerprint, response).await),
-            Ok(Err(error)) => {
-                held.release(Cause::ServiceError).await;
-                Err(error)
-            }
-            Err(panic) => {
-                held.release(Cause::Panic).await;
-                resume_unwind(panic)
-            }
-        }
+        Held::new(turn, self.flight(key, lease, sent))
     }
 
-    /// The store did not say whether the request may run.
+    /// The store did not say whether the request may run; `lease` is one in name only.
     async fn without_store<Svc, ReqB, ResB>(
         &self,
         turn: Turn<S>,
         service: Svc,
-        asked: &mut Asked<ReqB>,
-        error: &StoreError,
+        request: Request<RequestBody<ReqB>>,
+        key: Key,
+        lease: Lease,
+        error: StoreError,
     ) -> Answered<ResB, Svc::Error>
     where
         Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
@@ -224,15 +187,12 @@ impl<S: Store> Shared<S> {
         if refused || self.config.store_failure == StoreFailure::Refuse {
             let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
             turn.end(Some(verdict.clone()));
-            return Ok(self.reply(&asked.record_key, verdict));
+            return Ok(self.reply(lease.key(), verdict));
         }
         turn.end(None);
-        self.config.emit(&Event::Unprotected {
-            key: &asked.record_key,
-        });
-        let lease = self.claim_for(asked).won(Fence::new(0), 1);
-        let flight = self.flight(asked.key.clone(), lease, Instant::now());
-        let response = call(service, asked, flight).await?;
+        self.config.emit(&Event::Unprotected { key: lease.key() });
+        let flight = self.flight(key, lease, Instant::now());
+        let response = call(service, request, flight).await?;
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
 
@@ -246,12 +206,14 @@ impl<S: Store> Shared<S> {
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Calls the instance that was polled ready, with the operation among the extensions.
-fn call<Svc, B>(mut service: Svc, asked: &mut Asked<B>, flight: Arc<Flight>) -> Svc::Future
+fn call<Svc, B>(
+    mut service: Svc,
+    mut request: Request<RequestBody<B>>,
+    flight: Arc<Flight>,
+) -> Svc::Future
 where
     Svc: Service<Request<RequestBody<B>>>,
 {
-    let request = asked.request.take();
-    let mut request = request.unwrap_or_else(|| unreachable!("called once"));
     request.extensions_mut().insert(Idempotency::new(flight));
     service.call(request)
 }

@@ -1,6 +1,6 @@
 //! Keeping a lease, and ending it.
 
-use std::{cmp, sync::Arc, time::Duration};
+use std::{cmp, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
@@ -90,43 +90,46 @@ impl<S: Store> Held<S> {
         Settled::Unrecorded
     }
 
-    /// Seals the key: done, nothing to replay.
-    pub(super) async fn seal(
+    /// Seals the key: done, nothing to replay. Boxed, as it is rare.
+    pub(super) fn seal(
         &self,
         fingerprint: Fingerprint,
         retention: Duration,
         cause: Cause,
-    ) -> Settled {
-        let settled = self
-            .send_record(&Record::sealed(fingerprint), retention)
-            .await;
-        if let Settled::Kept = settled {
-            let key = self.flight.lease.key();
-            self.flight.config.emit(&Event::Sealed { key, cause });
-        }
-        settled
+    ) -> Pin<Box<impl Future<Output = Settled>>> {
+        Box::pin(async move {
+            let record = Record::sealed(fingerprint);
+            let settled = self.send_record(&record, retention).await;
+            if let Settled::Kept = settled {
+                let key = self.flight.lease.key();
+                self.flight.config.emit(&Event::Sealed { key, cause });
+            }
+            settled
+        })
     }
 
     /// Gives the key back. A store that does not answer is asked on in the background, for
-    /// as long as the lease lives.
-    pub(super) async fn release(self, cause: Cause) -> Settled {
-        self.flight.settle();
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..self.flight.config.store_attempts {
-            if let Some(settled) = self.send_release(cause).await {
-                return settled;
+    /// as long as the lease lives. Boxed, as it is rare.
+    pub(super) fn release(self, cause: Cause) -> Pin<Box<impl Future<Output = Settled>>> {
+        Box::pin(async move {
+            self.flight.settle();
+            let mut pause = FIRST_PAUSE;
+            for _ in 0..self.flight.config.store_attempts {
+                if let Some(settled) = self.send_release(cause).await {
+                    return settled;
+                }
+                if !self.pause(&mut pause).await {
+                    break;
+                }
             }
-            if !self.pause(&mut pause).await {
-                break;
-            }
-        }
-        let tasks = self.turn.node().tasks.clone();
-        tasks.spawn(async move {
-            // Not renewed any more: the lease ends this in any case.
-            self.turn.end(None);
-            while self.pause(&mut pause).await && self.send_release(cause).await.is_none() {}
-        });
-        Settled::Kept
+            let tasks = self.turn.node().tasks.clone();
+            tasks.spawn(async move {
+                // Not renewed any more: the lease ends this in any case.
+                self.turn.end(None);
+                while self.pause(&mut pause).await && self.send_release(cause).await.is_none() {}
+            });
+            Settled::Kept
+        })
     }
 
     async fn send_release(&self, cause: Cause) -> Option<Settled> {
@@ -162,7 +165,7 @@ impl<S: Store> Held<S> {
     /// Waits before the next resend; `false` if the lease has lapsed.
     async fn pause(&self, pause: &mut Duration) -> bool {
         let remaining = self.flight.remaining(&self.turn.node().clock);
-        time::sleep(cmp::min(*pause, remaining)).await;
+        Box::pin(time::sleep(cmp::min(*pause, remaining))).await;
         *pause = cmp::min(*pause * 2, LONGEST_PAUSE);
         remaining > Duration::ZERO
     }

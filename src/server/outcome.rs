@@ -1,13 +1,9 @@
 //! What becomes of a fresh answer.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, Response, StatusCode,
-    header::{CONTENT_LENGTH, Entry},
-    response::Parts,
-};
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
 use http_body::Body;
 
 use super::{
@@ -23,6 +19,7 @@ use super::{
 use crate::{
     event::Cause,
     fingerprint::Fingerprint,
+    frames::Frames,
     policy::{Directive, Outcome},
     record::Record,
     record_key::RecordKey,
@@ -32,12 +29,14 @@ use crate::{
 
 impl<S: Store> Shared<S> {
     /// Decides what becomes of an answer and sees to it; the answer to give.
-    pub(super) async fn settle<B>(
+    ///
+    /// Not an `async fn`, which would hold each part of the answer twice.
+    pub(super) fn settle<B>(
         &self,
         held: Held<S>,
         fingerprint: Fingerprint,
         response: Response<B>,
-    ) -> Response<ResponseBody<B>>
+    ) -> impl Future<Output = Response<ResponseBody<B>>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -47,17 +46,42 @@ impl<S: Store> Shared<S> {
         let by_handler = parts.extensions.remove::<Directive>();
         let directive = by_handler.or_else(|| self.config.directive(&parts));
         let head = self.head(fingerprint, &parts, directive);
-        let key = *held.flight().lease.key();
-        let settled = match directive.map_or(Outcome::Record, |directive| directive.outcome()) {
-            Outcome::Record => return self.record(held, head, parts, body).await,
-            Outcome::Seal => {
-                held.seal(fingerprint, head.retention, Cause::Directive)
-                    .await
-            }
-            Outcome::Release => held.release(Cause::Directive).await,
-        };
-        let response = Response::from_parts(parts, ResponseBody::passed(body));
-        self.conclude(settled, &key, fingerprint, response)
+        let outcome = directive.map_or(Outcome::Record, |directive| directive.outcome());
+        let flight = Arc::clone(held.flight());
+        async move {
+            let (settled, body) = match outcome {
+                Outcome::Seal => {
+                    let sealed = held.seal(fingerprint, head.retention, Cause::Directive);
+                    (sealed.await, ResponseBody::passed(body))
+                }
+                Outcome::Release => {
+                    let released = held.release(Cause::Directive);
+                    (released.await, ResponseBody::passed(body))
+                }
+                Outcome::Record => match gather(body, self.config.max_response_body).await {
+                    Gathered::Whole(frames, trailers) => {
+                        let whole = settle_whole(held, head, frames, trailers.as_deref());
+                        let (settled, record) = whole.await;
+                        correct_length(&mut parts.headers, &record);
+                        (settled, ResponseBody::record(record))
+                    }
+                    Gathered::Live(frames, body) => {
+                        (Settled::Kept, self.go_live(held, head, frames, body))
+                    }
+                    Gathered::TooLarge(frames, rest) => {
+                        let settled = settle_unkept(held, &head, Cause::OverLimit).await;
+                        (settled, ResponseBody::begun(&frames, rest))
+                    }
+                    Gathered::Broken(frames, error) => {
+                        let settled = settle_unkept(held, &head, Cause::BodyFailed).await;
+                        let rest = Rest::Error(Some(error));
+                        (settled, ResponseBody::begun(&frames, rest))
+                    }
+                },
+            };
+            let response = Response::from_parts(parts, body);
+            self.conclude(settled, flight.lease.key(), fingerprint, response)
+        }
     }
 
     fn head(&self, fingerprint: Fingerprint, parts: &Parts, directive: Option<Directive>) -> Head {
@@ -74,61 +98,34 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    async fn record<B>(
+    /// Has the rest of a body recorded while the client reads it.
+    fn go_live<B>(
         &self,
         held: Held<S>,
         head: Head,
-        mut parts: Parts,
-        body: B,
-    ) -> Response<ResponseBody<B>>
+        frames: Frames,
+        body: Pin<Box<B>>,
+    ) -> ResponseBody<B>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (key, fingerprint) = (*held.flight().lease.key(), head.fingerprint);
-        let limit = self.config.max_response_body;
-        let (settled, body) = match gather(body, limit).await {
-            Gathered::Whole(frames, trailers) => {
-                let (settled, record) = settle_whole(held, head, frames, trailers.as_deref()).await;
-                correct_length(&mut parts.headers, &record);
-                (settled, ResponseBody::record(record))
-            }
-            Gathered::Live(frames, body) => {
-                let room = limit - frames.bytes();
-                let (recording, reader) = Recording::new(frames);
-                held.go_live(LiveAnswer {
-                    status: head.status,
-                    headers: head.headers.clone(),
-                    recording: Arc::clone(&recording),
-                });
-                let pump = Pump {
-                    body,
-                    recording,
-                    held,
-                    head,
-                    room,
-                };
-                self.node.tasks.spawn(pump.run());
-                (Settled::Kept, ResponseBody::live(reader))
-            }
-            Gathered::TooLarge(frames, rest) => {
-                let settled = settle_unkept(held, &head, Cause::OverLimit).await;
-                (settled, ResponseBody::begun(&frames, rest))
-            }
-            Gathered::Broken(frames, error) => {
-                let settled = settle_unkept(held, &head, Cause::BodyFailed).await;
-                (
-                    settled,
-                    ResponseBody::begun(&frames, Rest::Error(Some(error))),
-                )
-            }
+        let room = self.config.max_response_body - frames.bytes();
+        let (recording, reader) = Recording::new(frames);
+        held.go_live(LiveAnswer {
+            status: head.status,
+            headers: head.headers.clone(),
+            recording: Arc::clone(&recording),
+        });
+        let pump = Pump {
+            body,
+            recording,
+            held,
+            head,
+            room,
         };
-        self.conclude(
-            settled,
-            &key,
-            fingerprint,
-            Response::from_parts(parts, body),
-        )
+        self.node.tasks.spawn(pump.run());
+        ResponseBody::live(reader)
     }
 
     /// The answer to give after the store has spoken: whoever lost the lease never gives
@@ -154,10 +151,10 @@ fn correct_length(headers: &mut HeaderMap, record: &Record) {
     if record.body().is_empty() && record.status() == Some(StatusCode::NOT_MODIFIED) {
         return;
     }
-    if let Entry::Occupied(length) = headers.entry(CONTENT_LENGTH) {
+    if let Some(length) = headers.get(CONTENT_LENGTH) {
         let bytes: usize = record.body().iter().map(Bytes::len).sum();
-        if length.get().as_bytes() != bytes.to_string().as_bytes() {
-            length.remove();
+        if length.as_bytes() != bytes.to_string().as_bytes() {
+            headers.remove(CONTENT_LENGTH);
         }
     }
 }

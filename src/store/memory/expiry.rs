@@ -1,14 +1,17 @@
 //! When to look at which key again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{
+        BTreeMap,
+        btree_map::{Entry, OccupiedEntry},
+    },
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::clock::Second;
 
-/// Which keys to look at in which second. A key stands here by its hash alone, and is
-/// neither moved nor removed when its deadline changes: whoever looks decides.
+/// Which keys to look at in which second. A key stands here by its hash alone, and is not
+/// moved when its deadline changes: whoever looks decides.
 pub(super) struct Agenda {
     stripes: Box<[Mutex<Stripe>]>,
 }
@@ -48,6 +51,12 @@ impl Agenda {
 
     pub(super) fn push(&self, item: Item) {
         self.lock(Self::stripe_of(item.hash)).push(item);
+    }
+
+    /// Takes the look at a lease back, if it was queued lately; an older one stays, and
+    /// whoever looks finds nothing.
+    pub(super) fn withdraw(&self, hash: u64, second: Second) {
+        self.lock(Self::stripe_of(hash)).withdraw(hash, second);
     }
 
     /// Takes one item of a stripe that is due.
@@ -100,6 +109,17 @@ impl Stripe {
         *first = self.pool.link(item.hash, *first);
     }
 
+    fn withdraw(&mut self, hash: u64, second: Second) {
+        let Entry::Occupied(first) = self.leases.entry(second) else {
+            return;
+        };
+        // The first node goes, and its item takes the place of the one withdrawn.
+        if let Some(place) = self.pool.find(hash, *first.get()) {
+            let moved = self.pool.take_first(first);
+            self.pool.node_mut(place).hash = moved.to_ne_bytes();
+        }
+    }
+
     fn pop_due(&mut self, now: Second) -> Option<Item> {
         let lease = self.pop(Reason::Lease, Some(now));
         lease.or_else(|| self.pop(Reason::Record, Some(now)))
@@ -111,17 +131,12 @@ impl Stripe {
             Reason::Lease => &mut self.leases,
             Reason::Record => &mut self.records,
         };
-        let mut first = lists.first_entry()?;
+        let first = lists.first_entry()?;
         let second = *first.key();
         if until.is_some_and(|until| second > until) {
             return None;
         }
-        let (hash, next) = self.pool.unlink(*first.get());
-        if next == END {
-            first.remove();
-        } else {
-            first.insert(next);
-        }
+        let hash = self.pool.take_first(first);
         Some(Item {
             hash,
             second,
@@ -154,6 +169,8 @@ struct Node {
 
 /// How many nodes the pool grows by: few, so that growing never takes long.
 const CHUNK: usize = 256;
+/// How far a node is searched for: as far as those reach that are busy at the same time.
+const SEARCHED: usize = 16;
 /// Behind the last node of a list.
 const END: u32 = u32::MAX;
 
@@ -177,6 +194,25 @@ impl Pool {
         let hash = hash.to_ne_bytes();
         *self.node_mut(index) = Node { hash, next };
         index
+    }
+
+    /// Takes the first item of a list, and the list with its last.
+    fn take_first(&mut self, mut first: OccupiedEntry<'_, Second, u32>) -> u64 {
+        let (hash, next) = self.unlink(*first.get());
+        if next == END {
+            first.remove();
+        } else {
+            first.insert(next);
+        }
+        hash
+    }
+
+    /// The node that holds `hash`, if it is among the first of a list.
+    fn find(&self, hash: u64, first: u32) -> Option<u32> {
+        let next = |index: &u32| Some(self.node(*index).next).filter(|next| *next != END);
+        std::iter::successors(Some(first), next)
+            .take(SEARCHED)
+            .find(|index| self.node(*index).hash == hash.to_ne_bytes())
     }
 
     fn unlink(&mut self, index: u32) -> (u64, u32) {
@@ -272,6 +308,21 @@ mod tests {
             assert_eq!(drain(&agenda, now).len(), CHUNK);
         }
         assert_eq!(agenda.lock(0).pool.chunks.len(), 1);
+    }
+
+    #[test]
+    fn a_withdrawn_look_is_gone_and_no_other() {
+        let agenda = Agenda::new();
+        for hash in 0..10 {
+            agenda.push(item(hash, 0, Reason::Lease));
+        }
+        let now = item(0, 0, Reason::Lease).second;
+        for hash in [9, 4, 0, 4, 77] {
+            agenda.withdraw(hash, now);
+        }
+        let mut left: Vec<_> = drain(&agenda, now).iter().map(|item| item.hash).collect();
+        left.sort_unstable();
+        assert_eq!(left, [1, 2, 3, 5, 6, 7, 8]);
     }
 
     #[test]

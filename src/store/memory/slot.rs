@@ -1,6 +1,6 @@
 //! What stands under one key.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -92,6 +92,20 @@ impl Slot {
         }
     }
 
+    /// Drops it; the box of a lease is kept for the next one.
+    pub(super) fn retire(self) {
+        if let Self::InFlight(mut held) = self {
+            held.wake();
+            // A thread that ends keeps nothing any more.
+            let _ = SPARES.try_with(|spares| {
+                let mut spares = spares.borrow_mut();
+                if spares.len() < MOST_SPARES {
+                    spares.push(held);
+                }
+            });
+        }
+    }
+
     pub(super) fn standing(&self, now: Moment) -> Standing {
         match self {
             _ if self.is_gone(now) => Standing::Absent,
@@ -115,7 +129,27 @@ impl Done {
     }
 }
 
+thread_local! {
+    /// Boxes of leases that are over: nearly every one ends where another begins.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    static SPARES: RefCell<Vec<Box<InFlight>>> = const { RefCell::new(Vec::new()) };
+}
+
+const MOST_SPARES: usize = 64;
+
 impl InFlight {
+    /// In a box of its own, or that of an earlier lease.
+    pub(super) fn boxed(self) -> Box<Self> {
+        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop());
+        match spare {
+            Ok(Some(mut spare)) => {
+                *spare = self;
+                spare
+            }
+            _ => Box::new(self),
+        }
+    }
+
     pub(super) fn new(claim: &Claim<'_>, fence: Fence, attempt: u32, now: Moment) -> Self {
         let deadline = now.plus(claim.lease());
         Self {
@@ -188,6 +222,12 @@ impl InFlight {
         Some((Arc::clone(waiters), self.deadline))
     }
 
+    fn wake(&mut self) {
+        if let Some(waiters) = self.waiters.take() {
+            waiters.notify_waiters();
+        }
+    }
+
     pub(super) fn queued(&self) -> Second {
         self.queued
     }
@@ -205,9 +245,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if let Some(waiters) = &self.waiters {
-            waiters.notify_waiters();
-        }
+        self.wake();
     }
 }
 

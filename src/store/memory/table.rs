@@ -106,7 +106,7 @@ impl Table {
     fn lease(&self, claim: &Claim<'_>, attempt: u32, now: Moment) -> (Slot, Lease) {
         let fence = self.next_fence();
         let held = InFlight::new(claim, fence, attempt, now);
-        (Slot::InFlight(Box::new(held)), claim.won(fence, attempt))
+        (Slot::InFlight(held.boxed()), claim.won(fence, attempt))
     }
 
     /// Higher than every fence before it: fences of one key are drawn under its lock.
@@ -135,26 +135,31 @@ impl Table {
         record: &Record,
         retention: Duration,
     ) -> Completion {
-        let until = self.now().plus(retention);
+        let now = self.now();
+        let until = now.plus(retention);
         let done = Slot::Done(Done {
             record: record.clone(),
             fence: lease.fence(),
             until,
         });
-        let replaced = match self.finish(lease, done) {
+        let replaced = match self.finish(lease, done, now) {
             Ok(replaced) => replaced,
             Err(completion) => return completion,
         };
-        drop(replaced);
-        self.expect_end(lease.key(), until);
+        let hash = self.hash(lease.key());
+        if let Slot::InFlight(held) = &replaced {
+            self.agenda.withdraw(hash, held.queued());
+        }
+        replaced.retire();
+        self.expect_end(hash, until);
         Completion::Applied
     }
 
-    fn finish(&self, lease: &Lease, done: Slot) -> Result<Slot, Completion> {
+    fn finish(&self, lease: &Lease, done: Slot, now: Moment) -> Result<Slot, Completion> {
         let Some(mut slot) = self.map.get_mut(lease.key()) else {
             return Err(Completion::Lost(Standing::Absent));
         };
-        match slot.owner(lease, self.now()) {
+        match slot.owner(lease, now) {
             Owner::Holder(_) => {
                 self.room.load(done.bytes());
                 Ok(mem::replace(&mut slot, done))
@@ -164,9 +169,9 @@ impl Table {
         }
     }
 
-    fn expect_end(&self, key: &RecordKey, until: Moment) {
+    fn expect_end(&self, hash: u64, until: Moment) {
         self.agenda.push(Item {
-            hash: self.hash(key),
+            hash,
             second: until.over_in(),
             reason: Reason::Record,
         });
@@ -185,6 +190,7 @@ impl Table {
         });
         if let Some((_, slot)) = removed {
             self.room.leave(slot.bytes());
+            slot.retire();
         }
         completion
     }
@@ -231,7 +237,7 @@ impl Table {
             Ok(replaced) => drop(replaced),
             Err(resolution) => return resolution,
         }
-        self.expect_end(key, until);
+        self.expect_end(self.hash(key), until);
         Resolution::Resolved
     }
 
