@@ -284,6 +284,26 @@ async fn waiters_are_bounded_per_key_and_per_layer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_waited_and_runs_waits_no_more() {
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    node.layer = node.layer.clone().max_waiters(1);
+    let leader = node.lead().await;
+    let second = node.send("hello");
+    settle().await;
+    node.answer(Next::Status(500));
+    soon(node.running.recv()).await;
+    // Its place is free for another.
+    let third = node.send("hello");
+    settle().await;
+    assert!(!third.is_finished());
+    node.answer(Next::Status(200));
+    let answers = all(vec![second, third]).await;
+    assert!(answers.iter().all(|answer| answer.text() == "run 2"));
+    leader.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_storm_costs_the_store_what_one_request_does() {
     for in_flight in [InFlight::Reject, InFlight::Wait(BUDGET)] {
         let store = FaultStore::new();

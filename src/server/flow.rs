@@ -77,8 +77,8 @@ where
             Err(kind) => return Ok(shared.reply(&key, Verdict::Reject(kind, None))),
         };
         let fingerprint = fingerprint.finish();
-        let patience = &mut Patience::new(&shared.node, &shared.config);
         let held = {
+            let patience = &mut Patience::new(&shared.node, &shared.config);
             let turn = loop {
                 let leader = match Turn::enter(&shared.node, &key, fingerprint) {
                     Entered::Leads(turn) => break turn,
