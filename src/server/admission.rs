@@ -31,14 +31,12 @@ pub(super) enum Admission<B> {
 }
 
 impl Config {
-    /// Decides by the head alone; nothing has been claimed or read.
+    /// Decides by the head alone about a request that may [concern](Self::concerns) us;
+    /// nothing has been claimed or read.
     pub(super) fn admit<B>(&self, request: Request<B>) -> Admission<B>
     where
         B: Body<Data = Bytes>,
     {
-        if !self.concerns(&request) {
-            return Admission::Pass(request);
-        }
         let (parts, body) = request.into_parts();
         if self.when.as_ref().is_some_and(|when| !when(&parts)) {
             return Admission::Pass(Request::from_parts(parts, body));
@@ -70,7 +68,7 @@ impl Config {
     }
 
     /// Whether a request can be ours at all. Most are not, and are not taken apart.
-    fn concerns<B>(&self, request: &Request<B>) -> bool {
+    pub(super) fn concerns<B>(&self, request: &Request<B>) -> bool {
         let enabled = self.methods.contains(request.method());
         let keyed = match (self.presence, self.key_header()) {
             (KeyPresence::Optional, Some(header)) => request.headers().contains_key(header.field()),

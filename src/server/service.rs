@@ -70,6 +70,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        if !self.shared.config.concerns(&request) {
+            return ResponseFuture::passed(self.inner.call(request.map(RequestBody::passed)));
+        }
         let shared = match Protocol::of(request.headers()) {
             Protocol::Http => &self.shared,
             Protocol::Grpc => &self.grpc,
