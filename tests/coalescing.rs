@@ -564,3 +564,45 @@ async fn a_rejecting_layer_does_not_join() {
     drop(tokens);
     Answer::read(first).await;
 }
+
+// Nobody spins: whoever waits is polled when something has changed.
+
+/// The answer, unless `service` has to be polled very often for it.
+async fn unhurried(service: Service) -> Answer {
+    let mut polls = 0;
+    let mut answer = Box::pin(service.oneshot(post("k", "hello")));
+    let answer = std::future::poll_fn(|cx| {
+        polls += 1;
+        assert!(polls < 100, "it spins");
+        answer.as_mut().poll(cx)
+    });
+    Answer::read(answer.await.unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_ends_before_the_leader_has_claimed_does_not_spin() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Claim, Fault::Silence);
+    let node = Node::new(&store, InFlight::Wait(Duration::from_secs(1)));
+    let leader = node.send("hello");
+    settle().await;
+    let follower = unhurried(node.service()).await;
+    assert_eq!(follower.code(), "idempotency_store_unavailable");
+    assert_eq!(leader.await.unwrap().code(), follower.code());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_lapses_elsewhere_does_not_make_followers_spin() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Renew, Fault::Refused);
+    let mut a = Node::waiting(&store);
+    let mut b = Node::new(&store, InFlight::Wait(BUDGET * 5));
+    let _zombie = a.lead().await;
+    let leader = b.send("hello");
+    settle().await;
+    let follower = tokio::spawn(unhurried(b.service()));
+    soon(b.running.recv()).await;
+    b.answer(Next::Status(200));
+    assert_eq!(follower.await.unwrap().text(), "run 1");
+    assert_eq!(leader.await.unwrap().text(), "run 1");
+}

@@ -60,7 +60,9 @@ impl<S: Store> Shared<S> {
                 Step::Done(followed) => return followed,
                 Step::Wait(limit) => limit,
             };
-            let deadline = patience.begin(&self.config, key);
+            // Without patience there is no deadline, which would be over: it stays until the
+            // leader has claimed, as where duplicates are refused.
+            let deadline = waits.then(|| patience.begin(&self.config, key)).flatten();
             if waits && deadline.is_none() {
                 continue;
             }
@@ -111,7 +113,8 @@ fn step(stage: &Stage, same: bool, waits: bool, clock: &Clock) -> Step {
         }
         _ if !same => reject(RejectionKind::Conflict, None),
         Stage::Live(_, answer) if waits => Step::Done(Followed::Join(Arc::clone(answer))),
-        Stage::Elsewhere(until) if waits => Step::Wait(Some(*until)),
+        // When that lease lapses, the leader sees to it.
+        Stage::Elsewhere(_) if waits => Step::Wait(None),
         Stage::Elsewhere(until) => reject(RejectionKind::InFlight, Some(*until - now)),
         Stage::Executing(flight) if waits => Step::Wait(Some(now + flight.remaining(clock))),
         Stage::Executing(flight) | Stage::Live(flight, _) => {
