@@ -140,7 +140,10 @@ impl<S: Store> Shared<S> {
             let sent = Instant::now();
             let claimed = match claim(&self.node, &self.config, self.claim_for(asked)).await {
                 Ok(claimed) => claimed,
-                Err(error) => return self.without_store(turn, service, asked, &error).await,
+                Err(error) => {
+                    patience.end();
+                    return self.without_store(turn, service, asked, &error).await;
+                }
             };
             if let Claimed::InFlight { fence, remaining } = claimed {
                 if patience.may_wait() {
@@ -156,6 +159,7 @@ impl<S: Store> Shared<S> {
             }
             match verdict::on_claim(claimed, asked.fingerprint) {
                 Verdict::Proceed(lease) => {
+                    patience.end();
                     return self.execute(turn, service, asked, lease, sent).await;
                 }
                 verdict => break verdict,

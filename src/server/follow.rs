@@ -170,6 +170,13 @@ impl<'a, S> Patience<'a, S> {
         self.deadline
     }
 
+    /// Gives the place up: it executes now.
+    pub(super) fn end(&mut self) {
+        if self.deadline.take().is_some() {
+            self.node.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Before the store is asked once more: longer each time, up to a second.
     fn pause(&mut self) -> Duration {
         self.pause = cmp::min(self.pause * 2, Duration::from_secs(1));
@@ -179,8 +186,6 @@ impl<'a, S> Patience<'a, S> {
 
 impl<S> Drop for Patience<'_, S> {
     fn drop(&mut self) {
-        if self.deadline.is_some() {
-            self.node.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.end();
     }
 }
