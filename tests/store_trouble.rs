@@ -223,3 +223,16 @@ async fn no_event_is_silent_about_a_key_left_behind() {
     bench.layer.drain(Duration::from_secs(60)).await;
     assert_eq!(bench.events.count("abandoned"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_renews_but_does_not_record_holds_nobody_for_ever() {
+    let bench = Bench::new();
+    let began = tokio::time::Instant::now();
+    bench.store.lasting(Verb::Complete, Fault::Refused);
+    let answer = support::soon(bench.send()).await;
+    assert_eq!(answer.header("idempotency-status"), Some("unrecorded"));
+    assert!(began.elapsed() < Duration::from_secs(65));
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    bench.store.lasting(Verb::Complete, Fault::None);
+    assert_eq!(bench.send().await.text(), "run 2");
+}
