@@ -154,8 +154,7 @@ impl<S: Store> Held<S> {
         let settled = match call(&self.flight.config, verb, key, sent).await {
             Ok(Completion::Applied | Completion::AlreadyApplied) => Settled::Kept,
             Ok(Completion::Lost(standing)) => {
-                let fence = self.flight.lease.fence();
-                self.flight.config.emit(&Event::LeaseLost { key, fence });
+                self.flight.tell_lost();
                 Settled::Lost(standing)
             }
             Err(error) if error.kind() == StoreErrorKind::Corrupt => self.unrecorded(),
