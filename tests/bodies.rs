@@ -435,6 +435,20 @@ async fn the_end_of_a_live_answer_waits_for_its_record() {
 }
 
 #[tokio::test]
+async fn a_live_answer_announces_no_length_by_which_a_client_could_tell_its_end() {
+    let (layer, _) = layer();
+    let (mut sender, body) = live_body();
+    let answer = Response::builder().header("content-length", "3");
+    let (_, service) = giving([answer.body(body).unwrap()]);
+    let service = serve(&layer, service);
+    let response = service.clone().oneshot(post("k", "")).await.unwrap();
+    assert_eq!(response.headers().get("content-length"), None);
+    send_text(&mut sender, "all").await;
+    drop(sender);
+    assert_eq!(Answer::read(response).await.text(), "all");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_a_live_answer_changes_nothing() {
     let (layer, _) = layer();
     let (mut sender, body) = live_body();
