@@ -154,10 +154,11 @@ fn correct_length(headers: &mut HeaderMap, record: &Record) {
     if record.body().is_empty() && record.status() == Some(StatusCode::NOT_MODIFIED) {
         return;
     }
-    if let Entry::Occupied(length) = headers.entry(CONTENT_LENGTH) {
+    if let Entry::Occupied(lengths) = headers.entry(CONTENT_LENGTH) {
         let bytes: usize = record.body().iter().map(Bytes::len).sum();
-        if length.get().as_bytes() != bytes.to_string().as_bytes() {
-            length.remove();
+        let bytes = bytes.to_string();
+        if lengths.iter().any(|length| length != bytes.as_str()) {
+            lengths.remove_entry_mult();
         }
     }
 }
