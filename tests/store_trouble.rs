@@ -55,6 +55,7 @@ impl Bench {
             assert!(request.extensions().get::<Idempotency>().is_some());
             let answer = Response::builder()
                 .status(status)
+                .header("idempotent-replayed", "true")
                 .body(Full::from(format!("run {run}")));
             async { Ok::<_, Infallible>(answer.unwrap()) }
         });
@@ -137,6 +138,7 @@ async fn a_route_that_chose_danger_runs_unprotected_and_says_so() {
         let answer = bench.send().await;
         assert_eq!(answer.text(), format!("run {run}"));
         assert_eq!(answer.header("idempotency-status"), Some("unprotected"));
+        assert!(!answer.is_replay());
     }
     assert_eq!(bench.events.count("unprotected"), 2);
     bench.store.lasting(Verb::Claim, Fault::Corrupt);

@@ -236,7 +236,9 @@ impl<S: Store> Shared<S> {
         });
         let lease = self.claim_for(asked).won(Fence::new(0), 1);
         let flight = self.flight(asked.key.clone(), lease, Instant::now());
-        let response = call(service, asked, flight).await?;
+        let mut response = call(service, asked, flight).await?;
+        let marker = &self.config.contract.replay_header;
+        response.headers_mut().remove(marker);
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
 
