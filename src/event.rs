@@ -86,7 +86,8 @@ pub enum Event<'a> {
         /// The record key.
         key: &'a RecordKey,
     },
-    /// The operation was cut short because its runtime shut down. The lease will lapse.
+    /// A key was left behind: the operation was cut short with its runtime, or its release
+    /// was never confirmed. The lease will lapse.
     Abandoned {
         /// The record key.
         key: &'a RecordKey,

@@ -77,7 +77,7 @@ impl Directive {
         self.outcome
     }
 
-    /// The retention asked for, if any.
+    /// The retention asked for, or `default` if none was.
     #[must_use]
     pub const fn retention_or(&self, default: Duration) -> Duration {
         match self.retention {

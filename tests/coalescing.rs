@@ -28,7 +28,7 @@ use tokio::{
 };
 use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
-    IdempotencyLayer, InFlight,
+    IdempotencyLayer, InFlight, StoreFailure,
     server::{RequestBody, ResponseBody},
 };
 
@@ -350,6 +350,26 @@ async fn a_leader_that_cannot_claim_speaks_for_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_danger_is_chosen_all_run_as_soon_as_the_leader_knows() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Claim, Fault::Silence);
+    let mut node = Node::waiting(&store);
+    node.layer = node
+        .layer
+        .clone()
+        .store_failure(StoreFailure::DangerProceed);
+    let requests: Vec<_> = (0..10).map(|_| node.send("hello")).collect();
+    for _ in 0..10 {
+        soon(node.running.recv()).await;
+    }
+    assert_eq!((node.runs(), store.calls(Verb::Claim)), (10, 3));
+    (0..10).for_each(|_| node.answer(Next::Status(200)));
+    for answer in all(requests).await {
+        assert_eq!(answer.header("idempotency-status"), Some("unprotected"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn concurrent_replays_of_one_key_share_a_claim() {
     let store = FaultStore::new();
     let node = Node::new(&store, InFlight::Reject);
@@ -583,4 +603,64 @@ async fn a_rejecting_layer_does_not_join() {
     assert_eq!(busy.code(), "idempotency_in_flight");
     drop(tokens);
     Answer::read(first).await;
+}
+
+// Nobody spins: whoever waits is polled when something has changed.
+
+/// The answer, unless `service` has to be polled very often for it.
+async fn unhurried(service: Service) -> Answer {
+    let mut polls = 0;
+    let mut answer = Box::pin(service.oneshot(post("k", "hello")));
+    let answer = std::future::poll_fn(|cx| {
+        polls += 1;
+        assert!(polls < 100, "it spins");
+        answer.as_mut().poll(cx)
+    });
+    Answer::read(answer.await.unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_ends_before_the_leader_has_claimed_does_not_spin() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Claim, Fault::Silence);
+    let node = Node::new(&store, InFlight::Wait(Duration::from_secs(1)));
+    let leader = node.send("hello");
+    settle().await;
+    let follower = unhurried(node.service()).await;
+    assert_eq!(follower.code(), "idempotency_store_unavailable");
+    assert_eq!(leader.await.unwrap().code(), follower.code());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_lapses_elsewhere_does_not_make_followers_spin() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Renew, Fault::Refused);
+    let mut a = Node::waiting(&store);
+    let mut b = Node::new(&store, InFlight::Wait(BUDGET * 5));
+    let _zombie = a.lead().await;
+    let leader = b.send("hello");
+    settle().await;
+    let follower = tokio::spawn(unhurried(b.service()));
+    soon(b.running.recv()).await;
+    b.answer(Next::Status(200));
+    assert_eq!(follower.await.unwrap().text(), "run 1");
+    assert_eq!(leader.await.unwrap().text(), "run 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_does_not_wait_any_more() {
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    node.layer = node.layer.clone().max_waiters(1);
+    let leader = node.lead().await;
+    let second = node.send("hello");
+    settle().await;
+    node.answer(Next::Status(503));
+    soon(node.running.recv()).await;
+    let third = node.send("hello");
+    settle().await;
+    node.answer(Next::Status(200));
+    assert_eq!(third.await.unwrap().text(), "run 2", "its place is free");
+    assert_eq!(second.await.unwrap().text(), "run 2");
+    assert_eq!(leader.await.unwrap().status, 503);
 }

@@ -55,6 +55,7 @@ impl Bench {
             assert!(request.extensions().get::<Idempotency>().is_some());
             let answer = Response::builder()
                 .status(status)
+                .header("idempotent-replayed", "true")
                 .body(Full::from(format!("run {run}")));
             async { Ok::<_, Infallible>(answer.unwrap()) }
         });
@@ -137,6 +138,7 @@ async fn a_route_that_chose_danger_runs_unprotected_and_says_so() {
         let answer = bench.send().await;
         assert_eq!(answer.text(), format!("run {run}"));
         assert_eq!(answer.header("idempotency-status"), Some("unprotected"));
+        assert!(!answer.is_replay());
     }
     assert_eq!(bench.events.count("unprotected"), 2);
     bench.store.lasting(Verb::Claim, Fault::Corrupt);
@@ -222,4 +224,17 @@ async fn no_event_is_silent_about_a_key_left_behind() {
     bench.send().await;
     bench.layer.drain(Duration::from_secs(60)).await;
     assert_eq!(bench.events.count("abandoned"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_renews_but_does_not_record_holds_nobody_for_ever() {
+    let bench = Bench::new();
+    let began = tokio::time::Instant::now();
+    bench.store.lasting(Verb::Complete, Fault::Refused);
+    let answer = support::soon(bench.send()).await;
+    assert_eq!(answer.header("idempotency-status"), Some("unrecorded"));
+    assert!(began.elapsed() < Duration::from_secs(65));
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    bench.store.lasting(Verb::Complete, Fault::None);
+    assert_eq!(bench.send().await.text(), "run 2");
 }

@@ -43,7 +43,7 @@ pub(super) async fn claim<S: Store>(
             return Err(error);
         }
         Box::pin(time::sleep(pause)).await;
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
     unreachable!("the attempts are counted")
 }
@@ -51,6 +51,8 @@ pub(super) async fn claim<S: Store>(
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Stands in for a key that is held elsewhere.
 static ANY: RecordKey = RecordKey::from_bytes([0; 32]);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -74,6 +76,8 @@ async fn give_back<S: Store>(
     while Instant::now() < deadline {
         time::sleep(PAUSE).await;
         match call(&config, Verb::Claim, claim.key(), node.store.claim(&claim)).await {
+            // Not ours after all, but lapsed: what was attempted must not be forgotten.
+            Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => return,
             Ok(Claimed::Acquired(lease)) => {
                 if release(&node, &config, &lease).await {
                     return;

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,8 @@ pub(super) struct Flight {
     deadline: AtomicU64,
     renew_at: AtomicU64,
     lost: Notify,
+    /// Whether the observers know that the lease was lost.
+    told: AtomicBool,
 }
 
 /// The stages of a flight, in order; it never goes back.
@@ -52,6 +54,7 @@ impl Flight {
             deadline: AtomicU64::new(0),
             renew_at: AtomicU64::new(0),
             lost: Notify::new(),
+            told: AtomicBool::new(false),
         };
         flight.renewed(clock, sent);
         flight
@@ -91,6 +94,13 @@ impl Flight {
             .compare_exchange(HELD, LOST, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
             self.lost.notify_waiters();
+            self.tell_lost();
+        }
+    }
+
+    /// Tells the observers, once, that the lease was lost.
+    pub(super) fn tell_lost(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
             self.config.emit(&Event::LeaseLost {
                 key: self.lease.key(),
                 fence: self.lease.fence(),

@@ -89,6 +89,13 @@ where
                     Followed::Alone => {}
                     Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
                     Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
+                    Followed::Unprotected => {
+                        patience.end();
+                        let lease = shared.no_lease(&key, fingerprint);
+                        let request = Request::from_parts(parts, received);
+                        let run = shared.run_unprotected(service, request, client_key, lease);
+                        return Box::pin(run).await;
+                    }
                 }
             };
             match shared.lead(&turn, &key, fingerprint, patience).await {
@@ -98,11 +105,16 @@ where
                     return Ok(shared.reply(&key, verdict));
                 }
                 Err(error) => {
-                    let lease = shared.claim_for(&key, fingerprint).won(Fence::new(0), 1);
+                    patience.end();
+                    let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
+                    turn.end(Some(verdict.clone()));
+                    if shared.refuses_without_store(&error) {
+                        return Ok(shared.reply(&key, verdict));
+                    }
+                    let lease = shared.no_lease(&key, fingerprint);
                     let request = Request::from_parts(parts, received);
-                    let unled =
-                        shared.without_store(turn, service, request, client_key, lease, error);
-                    return Box::pin(unled).await;
+                    let run = shared.run_unprotected(service, request, client_key, lease);
+                    return Box::pin(run).await;
                 }
             }
         };
@@ -169,30 +181,33 @@ impl<S: Store> Shared<S> {
         Held::new(turn, self.flight(key, lease, sent))
     }
 
-    /// The store did not say whether the request may run; `lease` is one in name only.
-    async fn without_store<Svc, ReqB, ResB>(
+    fn refuses_without_store(&self, error: &StoreError) -> bool {
+        // A record that cannot be read says that the operation ran.
+        let corrupt = error.kind() == StoreErrorKind::Corrupt;
+        corrupt || self.config.store_failure == StoreFailure::Refuse
+    }
+
+    /// A lease in name only, for a request that runs without one.
+    fn no_lease(&self, key: &RecordKey, fingerprint: Fingerprint) -> Lease {
+        self.claim_for(key, fingerprint).won(Fence::new(0), 1)
+    }
+
+    /// The store did not say whether the request may run, and it does.
+    async fn run_unprotected<Svc, ReqB, ResB>(
         &self,
-        turn: Turn<S>,
         service: Svc,
         request: Request<RequestBody<ReqB>>,
         key: Key,
         lease: Lease,
-        error: StoreError,
     ) -> Answered<ResB, Svc::Error>
     where
         Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
     {
-        // A record that cannot be read says that the operation ran.
-        let refused = error.kind() == StoreErrorKind::Corrupt;
-        if refused || self.config.store_failure == StoreFailure::Refuse {
-            let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
-            turn.end(Some(verdict.clone()));
-            return Ok(self.reply(lease.key(), verdict));
-        }
-        turn.end(None);
         self.config.emit(&Event::Unprotected { key: lease.key() });
         let flight = self.flight(key, lease, Instant::now());
-        let response = call(service, request, flight).await?;
+        let mut response = call(service, request, flight).await?;
+        let marker = &self.config.contract.replay_header;
+        response.headers_mut().remove(marker);
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{self, Instant};
 
 use super::{
-    config::{Config, InFlight},
+    config::{Config, InFlight, StoreFailure},
     flight::Clock,
     flow::Shared,
     inflight::{Leader, Stage},
@@ -33,6 +33,8 @@ pub(super) enum Followed {
     Verdict(Verdict),
     /// Its answer is there, and still grows.
     Join(Arc<LiveAnswer>),
+    /// The store cannot be reached, and this route chose to run all the same.
+    Unprotected,
 }
 
 /// What a stage of the leader means to a follower.
@@ -57,10 +59,13 @@ impl<S: Store> Shared<S> {
             let stage = leader.stage.borrow_and_update().clone();
             let waits = !crowded && patience.may_wait();
             let limit = match step(&stage, same, waits, &self.node.clock) {
+                Step::Done(Followed::Verdict(verdict)) => return self.take_over(verdict),
                 Step::Done(followed) => return followed,
                 Step::Wait(limit) => limit,
             };
-            let deadline = patience.begin(&self.config, key);
+            // Without patience there is no deadline, which would be over: it stays until the
+            // leader has claimed, as where duplicates are refused.
+            let deadline = waits.then(|| patience.begin(&self.config, key)).flatten();
             if waits && deadline.is_none() {
                 continue;
             }
@@ -73,6 +78,18 @@ impl<S: Store> Shared<S> {
             if let Ok(Err(_)) = changed {
                 return Followed::Alone;
             }
+        }
+    }
+
+    /// Its leader's verdict; unless only the route of the leader refuses without a store.
+    fn take_over(&self, verdict: Verdict) -> Followed {
+        match verdict {
+            Verdict::Reject(RejectionKind::StoreUnavailable, _)
+                if self.config.store_failure == StoreFailure::DangerProceed =>
+            {
+                Followed::Unprotected
+            }
+            verdict => Followed::Verdict(verdict),
         }
     }
 
@@ -111,7 +128,8 @@ fn step(stage: &Stage, same: bool, waits: bool, clock: &Clock) -> Step {
         }
         _ if !same => reject(RejectionKind::Conflict, None),
         Stage::Live(_, answer) if waits => Step::Done(Followed::Join(Arc::clone(answer))),
-        Stage::Elsewhere(until) if waits => Step::Wait(Some(*until)),
+        // When that lease lapses, the leader sees to it.
+        Stage::Elsewhere(_) if waits => Step::Wait(None),
         Stage::Elsewhere(until) => reject(RejectionKind::InFlight, Some(*until - now)),
         Stage::Executing(flight) if waits => Step::Wait(Some(now + flight.remaining(clock))),
         Stage::Executing(flight) | Stage::Live(flight, _) => {
@@ -167,6 +185,13 @@ impl<'a, S> Patience<'a, S> {
         self.deadline
     }
 
+    /// Gives the place up: it executes now.
+    pub(super) fn end(&mut self) {
+        if self.deadline.take().is_some() {
+            self.node.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Before the store is asked once more: longer each time, up to a second.
     fn pause(&mut self) -> Duration {
         self.pause = cmp::min(self.pause * 2, Duration::from_secs(1));
@@ -176,8 +201,6 @@ impl<'a, S> Patience<'a, S> {
 
 impl<S> Drop for Patience<'_, S> {
     fn drop(&mut self) {
-        if self.deadline.is_some() {
-            self.node.waiting.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.end();
     }
 }

@@ -125,6 +125,7 @@ impl Leaders {
         fingerprint: Fingerprint,
         clock: &Clock,
     ) -> Result<u64, Leader> {
+        let stale;
         let mut shard = self.shard(key);
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let slot = Slot {
@@ -134,15 +135,20 @@ impl Leaders {
             watched: None,
         };
         match shard.entry(*key) {
-            Entry::Vacant(vacant) => drop(vacant.insert(slot)),
+            Entry::Vacant(vacant) => {
+                vacant.insert(slot);
+                return Ok(id);
+            }
             Entry::Occupied(mut stands) => match stands.get().stage.flight() {
                 // Following one that lost its lease would wedge the key on this node.
-                Some(flight) if flight.is_stale(clock) => {
-                    flight.lose();
-                    stands.insert(slot);
-                }
+                Some(flight) if flight.is_stale(clock) => stale = stands.insert(slot),
                 _ => return Err(stands.get_mut().follow()),
             },
+        }
+        // Observers are told, and may come back here: not under the lock.
+        drop(shard);
+        if let Some(flight) = stale.stage.flight() {
+            flight.lose();
         }
         Ok(id)
     }

@@ -279,7 +279,7 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// How often a claim or a release is sent before the store counts as unreachable; a
-    /// resend is harmless. A completion is sent again for as long as the lease lives.
+    /// resend is harmless. A completion is sent again for as long as one lease lasts.
     /// Default: 3.
     ///
     /// # Panics

@@ -55,7 +55,8 @@ impl<S: Store> Held<S> {
         &self.flight
     }
 
-    /// Ends the lease with `record`; sent again for as long as the lease lives.
+    /// Ends the lease with `record`; sent again for as long as the lease lives, or would
+    /// without renewals.
     pub(super) async fn complete(&self, record: &Record, retention: Duration) -> Settled {
         let settled = self.send_record(record, retention).await;
         if let Settled::Kept = settled {
@@ -67,6 +68,7 @@ impl<S: Store> Held<S> {
 
     async fn send_record(&self, record: &Record, retention: Duration) -> Settled {
         self.flight.settle();
+        let (began, mut attempts) = (Instant::now(), 0_u32);
         let mut pause = FIRST_PAUSE;
         loop {
             let store = &self.turn.node().store;
@@ -77,7 +79,11 @@ impl<S: Store> Held<S> {
                 }
                 return settled;
             }
-            if !self.pause(&mut pause).await {
+            attempts = attempts.saturating_add(1);
+            // A store may renew and yet never record: that must not hold the key for ever.
+            let over = attempts >= self.flight.config.store_attempts
+                && began.elapsed() >= self.flight.lease.duration();
+            if over || !self.pause(&mut pause).await {
                 return self.unrecorded();
             }
         }
@@ -151,8 +157,7 @@ impl<S: Store> Held<S> {
         let settled = match call(&self.flight.config, verb, key, sent).await {
             Ok(Completion::Applied | Completion::AlreadyApplied) => Settled::Kept,
             Ok(Completion::Lost(standing)) => {
-                let fence = self.flight.lease.fence();
-                self.flight.config.emit(&Event::LeaseLost { key, fence });
+                self.flight.tell_lost();
                 Settled::Lost(standing)
             }
             Err(error) if error.kind() == StoreErrorKind::Corrupt => self.unrecorded(),

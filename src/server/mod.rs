@@ -131,6 +131,9 @@
 //! Leases are renewed by a task of their own. On a runtime with one worker thread a handler
 //! that blocks that thread for longer than the lease still loses it.
 //!
+//! Keyed requests need a tokio runtime with its time driver: the layer spawns on it, and sets
+//! timers. Polled elsewhere they panic.
+//!
 //! At shutdown call [`drain`](IdempotencyLayer::drain).
 
 mod admission;

@@ -66,6 +66,9 @@ impl<S: Store> Shared<S> {
                         (settled, ResponseBody::record(record))
                     }
                     Gathered::Live(frames, body) => {
+                        // With it the client would take the last byte for the end, which is
+                        // held back until the answer is recorded.
+                        parts.headers.remove(CONTENT_LENGTH);
                         (Settled::Kept, self.go_live(held, head, frames, body))
                     }
                     Gathered::TooLarge(frames, rest) => {
@@ -151,9 +154,11 @@ fn correct_length(headers: &mut HeaderMap, record: &Record) {
     if record.body().is_empty() && record.status() == Some(StatusCode::NOT_MODIFIED) {
         return;
     }
-    if let Some(length) = headers.get(CONTENT_LENGTH) {
+    if headers.contains_key(CONTENT_LENGTH) {
         let bytes: usize = record.body().iter().map(Bytes::len).sum();
-        if length.as_bytes() != bytes.to_string().as_bytes() {
+        let bytes = bytes.to_string();
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        if lengths.any(|length| length != bytes.as_str()) {
             headers.remove(CONTENT_LENGTH);
         }
     }

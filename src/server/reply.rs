@@ -1,7 +1,7 @@
 //! The answers the layer gives itself.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header::TRAILER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header::TRAILER};
 
 use super::{flow::Shared, recording::LiveAnswer, response_body::ResponseBody};
 use crate::{
@@ -67,7 +67,7 @@ impl<S> Shared<S> {
     fn mark_replay<B>(&self, response: &mut Response<B>) {
         let marker = self.config.contract.replay_header.clone();
         let value = HeaderValue::from_static("true");
-        response.headers_mut().insert(marker, value);
+        insert(response.headers_mut(), marker, value);
     }
 
     /// Marks an answer that a retry may find executed again.
@@ -77,7 +77,7 @@ impl<S> Shared<S> {
             Protection::Unprotected => "unprotected",
         });
         let name = self.config.contract.status_header.clone();
-        response.headers_mut().insert(name, status);
+        insert(response.headers_mut(), name, status);
         response
     }
 }
@@ -86,6 +86,12 @@ impl<S> Shared<S> {
 /// it names.
 fn announce(trailers: &HeaderMap, headers: &mut HeaderMap) {
     for name in trailers.keys() {
-        headers.append(TRAILER, HeaderValue::from(name.clone()));
+        // A map that is full has no room for it.
+        let _ = headers.try_append(TRAILER, HeaderValue::from(name.clone()));
     }
+}
+
+/// A map that is full drops it: that is no reason to panic.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    let _ = headers.try_insert(name, value);
 }

@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, call::within};
+use super::{BoxError, call::within, response_body::at_least};
 use crate::{frames::Frames, rejection::RejectionKind};
 
 /// A request body that has arrived.
@@ -162,6 +162,8 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Passed { body } => body.size_hint(),
+            // With an exact size HTTP/1.1 would pass on a `Content-Length`, and no trailers.
+            Kind::Held { received, left, .. } if received.trailers.is_some() => at_least(*left),
             Kind::Held { left, .. } => SizeHint::with_exact(*left),
         }
     }

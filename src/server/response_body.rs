@@ -169,7 +169,8 @@ where
     }
 }
 
-fn at_least(bytes: u64) -> SizeHint {
+/// The size of a body that may still be longer, or has trailers.
+pub(super) fn at_least(bytes: u64) -> SizeHint {
     let mut hint = SizeHint::new();
     hint.set_lower(bytes);
     hint
