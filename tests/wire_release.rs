@@ -2,7 +2,7 @@
 //! where hyper trusts a handler's `Content-Length`:
 //!
 //! ```text
-//! cargo test --release --test wire_release
+//! cargo test --profile wire --all-features --test wire_release
 //! ```
 //!
 //! The first answer is given in process: how a handler frames its own is its own affair.

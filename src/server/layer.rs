@@ -7,6 +7,7 @@ use http::{Method, Response, request, response};
 use tower_layer::Layer;
 
 use super::{
+    by_fn::ByFn,
     config::{Config, InFlight, KeyFrom, KeyPresence, StoreFailure, Unkept},
     node::{Drained, Node},
     service::Idempotency,
@@ -385,52 +386,3 @@ impl<S: Store, Svc> Layer<Svc> for IdempotencyLayer<S> {
 
 /// What is added to a moment must not overflow it.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// A function in the place of a one-method trait. A blanket impl for closures would break
-/// the inference of their argument types.
-struct ByFn<F>(F);
-
-impl<F> KeySource for ByFn<F>
-where
-    F: Fn(&request::Parts) -> Result<Option<Key>, InvalidKey> + Send + Sync + 'static,
-{
-    fn key(&self, parts: &request::Parts) -> Result<Option<Key>, InvalidKey> {
-        (self.0)(parts)
-    }
-}
-
-impl<F> ScopeSource for ByFn<F>
-where
-    F: Fn(&request::Parts) -> Result<Scope, MissingScope> + Send + Sync + 'static,
-{
-    fn scope(&self, parts: &request::Parts) -> Result<Scope, MissingScope> {
-        (self.0)(parts)
-    }
-}
-
-impl<F> Fingerprinter for ByFn<F>
-where
-    F: Fn(&request::Parts) -> FingerprintState + Send + Sync + 'static,
-{
-    fn begin(&self, parts: &request::Parts) -> FingerprintState {
-        (self.0)(parts)
-    }
-}
-
-impl<F> RecordPolicy for ByFn<F>
-where
-    F: Fn(&response::Parts) -> Directive + Send + Sync + 'static,
-{
-    fn directive(&self, parts: &response::Parts) -> Directive {
-        (self.0)(parts)
-    }
-}
-
-impl<F> Observer for ByFn<F>
-where
-    F: Fn(&Event<'_>) + Send + Sync + 'static,
-{
-    fn observe(&self, event: &Event<'_>) {
-        (self.0)(event);
-    }
-}

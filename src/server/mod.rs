@@ -139,6 +139,7 @@
 mod admission;
 #[cfg(feature = "axum")]
 mod axum;
+mod by_fn;
 mod call;
 mod claim;
 mod config;

@@ -1,0 +1,151 @@
+//! The attempt to become the one who executes.
+
+use std::time::Duration;
+
+use super::{Fence, Lease, LeaseToken};
+use crate::{fingerprint::Fingerprint, record::Record, record_key::RecordKey};
+
+/// The atomic attempt to become the one who executes.
+#[derive(Debug, Clone)]
+pub struct Claim<'a> {
+    key: &'a RecordKey,
+    fingerprint: Fingerprint,
+    token: LeaseToken,
+    lease: Duration,
+    retention: Duration,
+    after_crash: AfterCrash,
+}
+
+impl<'a> Claim<'a> {
+    /// A claim of `key` for the request with this fingerprint, with a fresh lease token, a
+    /// lease of 30 s, a retention of 24 h, and takeover after a crash.
+    #[must_use]
+    pub fn new(key: &'a RecordKey, fingerprint: Fingerprint) -> Self {
+        Self {
+            key,
+            fingerprint,
+            token: LeaseToken::random(),
+            lease: Duration::from_secs(30),
+            retention: Duration::from_secs(24 * 60 * 60),
+            after_crash: AfterCrash::Takeover,
+        }
+    }
+
+    /// How long the lease lives unless renewed.
+    #[must_use]
+    pub fn lease_for(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long the key is kept after a lease that lapsed and was never taken over.
+    #[must_use]
+    pub fn retained_for(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// What to do with a lapsed lease of somebody else.
+    #[must_use]
+    pub fn after_crash(mut self, after_crash: AfterCrash) -> Self {
+        self.after_crash = after_crash;
+        self
+    }
+
+    /// The key claimed.
+    #[must_use]
+    pub fn key(&self) -> &'a RecordKey {
+        self.key
+    }
+
+    /// What was asked.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The token that will prove ownership; a resend carries the same.
+    #[must_use]
+    pub fn token(&self) -> LeaseToken {
+        self.token
+    }
+
+    /// How long the lease lives unless renewed.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// How long the key is kept after a lease that lapsed.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.retention
+    }
+
+    /// What to do with a lapsed lease of somebody else.
+    #[must_use]
+    pub fn crash_mode(&self) -> AfterCrash {
+        self.after_crash
+    }
+
+    /// The same claim, token included, of a key held elsewhere.
+    pub(crate) fn rebind<'b>(&self, key: &'b RecordKey) -> Claim<'b> {
+        let Self {
+            fingerprint,
+            token,
+            lease,
+            retention,
+            after_crash,
+            ..
+        } = *self;
+        Claim {
+            key,
+            fingerprint,
+            token,
+            lease,
+            retention,
+            after_crash,
+        }
+    }
+
+    /// The lease this claim wins with `fence` as the `attempt`-th, counted from 1.
+    #[must_use]
+    pub fn won(&self, fence: Fence, attempt: u32) -> Lease {
+        Lease::new(*self.key, self.token, fence, attempt, self.lease)
+    }
+}
+
+/// What to do with a key whose lease lapsed before it was completed: the node that held it
+/// crashed or was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AfterCrash {
+    /// A retry of the same request takes the key over and runs again, with
+    /// `attempt() > 1`. The default.
+    #[default]
+    Takeover,
+    /// Nothing runs again: the key answers `idempotency_outcome_unknown` until retention
+    /// ends or an operator resolves it.
+    Hold,
+}
+
+/// What a claim found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Claimed {
+    /// The key is yours, under this lease.
+    Acquired(Lease),
+    /// The key is completed.
+    Completed(Record),
+    /// Somebody else holds the key.
+    InFlight {
+        /// The fence of their lease.
+        fence: Fence,
+        /// The time left of it, unless renewed.
+        remaining: Duration,
+    },
+    /// The key stands for another request.
+    Mismatch,
+    /// The lease lapsed, and the claim holds after a crash.
+    Unknown,
+}
