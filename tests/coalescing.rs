@@ -28,7 +28,7 @@ use tokio::{
 };
 use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
-    IdempotencyLayer, InFlight, StoreFailure,
+    Drained, IdempotencyLayer, InFlight, StoreFailure,
     server::{RequestBody, ResponseBody},
 };
 
@@ -452,6 +452,33 @@ async fn on_another_node_too_the_budget_ends_without_running() {
         assert_eq!(other.code(), "idempotency_in_flight");
     }
     a.answer(Next::Status(200));
+    leader.await.unwrap();
+    settle().await;
+    assert_eq!((a.runs(), b.runs()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_client_left_while_it_claimed_does_not_wait_on() {
+    let store = FaultStore::new();
+    let (mut a, b) = (Node::waiting(&store), Node::waiting(&store));
+    let leader = a.lead().await;
+    store.next(Verb::Claim, [Fault::LostRequest]);
+    let gone = b.send("hello");
+    settle().await;
+    gone.abort();
+    let _ = gone.await;
+    assert_eq!(
+        b.events.count("detached"),
+        1,
+        "its claim may have been applied"
+    );
+    let drained = b.layer.drain(Duration::from_secs(5)).await;
+    assert_eq!(
+        drained,
+        Drained::Complete,
+        "it was not, and nobody waits for more"
+    );
+    a.answer(Next::Status(500));
     leader.await.unwrap();
     settle().await;
     assert_eq!((a.runs(), b.runs()), (1, 0));

@@ -96,8 +96,16 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    fn run_on(self: Pin<Box<Self>>, tasks: &TaskTracker) {
-        tasks.spawn(async move { drop(self.await) });
+    fn run_on(mut self: Pin<Box<Self>>, tasks: &TaskTracker) {
+        let mut pledged = true;
+        tasks.spawn(std::future::poll_fn(move |cx| {
+            let polled = pledge::polling(&mut pledged, || self.as_mut().poll(cx));
+            // One that has nothing to see to any more has no client to wait for either.
+            if polled.is_ready() || !pledged {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        }));
     }
 }
 
