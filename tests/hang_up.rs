@@ -246,6 +246,26 @@ async fn a_panic_goes_to_the_caller_and_frees_the_key() {
 }
 
 #[tokio::test]
+async fn a_policy_that_panics_frees_the_key() {
+    let events = Events::default();
+    let store = SlowStore(MemoryStore::new());
+    let layer = IdempotencyLayer::new(store.clone())
+        .record_policy_fn(|_| panic!("the policy panics"))
+        .observer(events.clone());
+    let service = service_fn(|_: Request<RequestBody<AnyBody>>| async {
+        Ok::<_, Infallible>(answer(Answers::Whole))
+    });
+    let service = serve(&layer, service);
+    let panicked = tokio::spawn(service.oneshot(request())).await.unwrap_err();
+    assert_eq!(
+        panicked.into_panic().downcast_ref::<&str>(),
+        Some(&"the policy panics")
+    );
+    assert_eq!(store.0.len(), 0);
+    assert_eq!(events.count("released:panic"), 1);
+}
+
+#[tokio::test]
 async fn a_detached_panic_frees_the_key() {
     let store = SlowStore(MemoryStore::new());
     let layer = IdempotencyLayer::new(store.clone());

@@ -1,6 +1,10 @@
 //! What becomes of a fresh answer.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
@@ -44,11 +48,23 @@ impl<S: Store> Shared<S> {
         let (mut parts, body) = response.into_parts();
         parts.headers.remove(&self.config.contract.replay_header);
         let by_handler = parts.extensions.remove::<Directive>();
-        let directive = by_handler.or_else(|| self.config.directive(&parts));
+        let by_policy = AssertUnwindSafe(|| self.config.directive(&parts));
+        let (directive, panic) = match by_handler {
+            Some(directive) => (Some(directive), None),
+            None => match catch_unwind(by_policy) {
+                Ok(directive) => (directive, None),
+                Err(panic) => (Some(Directive::release()), Some(panic)),
+            },
+        };
         let head = self.head(fingerprint, &parts, directive);
         let outcome = directive.map_or(Outcome::Record, |directive| directive.outcome());
         let flight = Arc::clone(held.flight());
         async move {
+            if let Some(panic) = panic {
+                // Nobody decided: as when the handler itself panics.
+                held.release(Cause::Panic).await;
+                resume_unwind(panic);
+            }
             let (settled, body) = match outcome {
                 Outcome::Seal => {
                     let sealed = held.seal(fingerprint, head.retention, Cause::Directive);
