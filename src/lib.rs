@@ -85,3 +85,8 @@ pub use self::{
     server::{Drained, IdempotencyLayer, InFlight, StoreFailure, Unkept},
     store::{AfterCrash, SharedStore, Store},
 };
+
+/// Has the examples of the README compiled.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
