@@ -180,3 +180,22 @@ fn a_live_answer_whose_runtime_is_gone_does_not_end_as_if_whole() {
     assert!(answer.error.unwrap().contains("cut short"));
     drop(sender);
 }
+
+#[test]
+fn a_live_answer_whose_task_never_began_does_not_end_as_if_whole() {
+    let layer = IdempotencyLayer::new(MemoryStore::new());
+    let (sender, body) = live_body();
+    let service = serve(&layer, once(body));
+    // One thread, which stops before it comes to the task that was spawned last.
+    let gone = Builder::new_current_thread().enable_time().build().unwrap();
+    let response = gone.block_on(async {
+        let mut request = Box::pin(service.oneshot(post("k", "hello")));
+        std::future::poll_fn(|cx| request.as_mut().poll(cx))
+            .await
+            .unwrap()
+    });
+    drop(gone);
+    let answer = runtime().block_on(Answer::read(response));
+    assert!(answer.error.unwrap().contains("cut short"));
+    drop(sender);
+}

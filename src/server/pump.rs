@@ -82,16 +82,19 @@ where
     S: Store,
 {
     /// Reads the body to its end, records it, and only then lets its reader see the end.
-    pub(super) async fn run(mut self) {
+    pub(super) fn run(mut self) -> impl Future<Output = ()> {
+        // Made now: the task may be dropped without having begun.
         let recording = CutShortOnDrop(Arc::clone(&self.recording));
-        let end = match self.read().await {
-            Read::Whole(trailers) => self.complete(trailers).await,
-            Read::Failed(error) => unkept(self.held, &self.head, Cause::BodyFailed)
-                .await
-                .unwrap_or_else(|| End::failed(error)),
-            Read::Beyond(frame) => self.run_beyond(frame).await,
-        };
-        recording.0.finish(end);
+        async move {
+            let end = match self.read().await {
+                Read::Whole(trailers) => self.complete(trailers).await,
+                Read::Failed(error) => unkept(self.held, &self.head, Cause::BodyFailed)
+                    .await
+                    .unwrap_or_else(|| End::failed(error)),
+                Read::Beyond(frame) => self.run_beyond(frame).await,
+            };
+            recording.0.finish(end);
+        }
     }
 
     async fn read(&mut self) -> Read {
