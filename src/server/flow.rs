@@ -16,7 +16,7 @@ use super::{
     context::Idempotency,
     flight::Flight,
     follow::{Followed, Patience},
-    gather::caught,
+    gather::{Panic, caught},
     inflight::{Entered, Stage, Turn},
     lease::Held,
     node::Node,
@@ -122,15 +122,7 @@ where
         let called = || call(service, Request::from_parts(parts, received), flight);
         let response = match caught(called).await {
             Ok(Ok(response)) => response,
-            failed => {
-                let cause = match failed {
-                    Ok(_) => Cause::ServiceError,
-                    Err(_) => Cause::Panic,
-                };
-                held.release(cause).await;
-                let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
-                return answered.map(|response| response.map(ResponseBody::passed));
-            }
+            failed => return Box::pin(give_up(held, failed)).await,
         };
         Ok(shared.settle(held, fingerprint, response).await)
     }
@@ -215,6 +207,20 @@ impl<S: Store> Shared<S> {
         let config = Arc::clone(&self.config);
         Arc::new(Flight::new(key, lease, config, &self.node.clock, sent))
     }
+}
+
+/// The inner service returned an error, or panicked: releases the key, and passes that on.
+async fn give_up<S: Store, B, E>(
+    held: Held<S>,
+    failed: Result<Result<Response<B>, E>, Panic>,
+) -> Answered<B, E> {
+    let cause = match failed {
+        Ok(_) => Cause::ServiceError,
+        Err(_) => Cause::Panic,
+    };
+    held.release(cause).await;
+    let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
+    answered.map(|response| response.map(ResponseBody::passed))
 }
 
 /// When to try again while the store is unreachable; nobody knows how long it will be.

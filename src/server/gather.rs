@@ -166,7 +166,8 @@ pin_project! {
     }
 }
 
-type Panic = Box<dyn Any + Send>;
+/// What a panic carries.
+pub(super) type Panic = Box<dyn Any + Send>;
 
 impl<F: Future> Future for Caught<F> {
     type Output = Result<F::Output, Panic>;
