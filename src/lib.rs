@@ -50,6 +50,7 @@ mod fingerprint;
 mod frames;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod hasher;
 mod key;
 #[cfg(feature = "metrics")]
 mod metrics;

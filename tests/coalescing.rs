@@ -673,21 +673,3 @@ async fn a_lease_that_lapses_elsewhere_does_not_make_followers_spin() {
     assert_eq!(follower.await.unwrap().text(), "run 1");
     assert_eq!(leader.await.unwrap().text(), "run 1");
 }
-
-#[tokio::test(start_paused = true)]
-async fn who_takes_over_does_not_wait_any_more() {
-    let store = FaultStore::new();
-    let mut node = Node::waiting(&store);
-    node.layer = node.layer.clone().max_waiters(1);
-    let leader = node.lead().await;
-    let second = node.send("hello");
-    settle().await;
-    node.answer(Next::Status(503));
-    soon(node.running.recv()).await;
-    let third = node.send("hello");
-    settle().await;
-    node.answer(Next::Status(200));
-    assert_eq!(third.await.unwrap().text(), "run 2", "its place is free");
-    assert_eq!(second.await.unwrap().text(), "run 2");
-    assert_eq!(leader.await.unwrap().status, 503);
-}

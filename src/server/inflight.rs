@@ -17,12 +17,12 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     flight::{Clock, Flight},
-    mixer::Mixer,
     node::Node,
     recording::LiveAnswer,
 };
 use crate::{
     fingerprint::Fingerprint,
+    hasher::DigestHasher,
     record_key::RecordKey,
     store::{LeaseToken, Store},
     verdict::Verdict,
@@ -81,14 +81,14 @@ pub(super) struct Leaders {
     next: AtomicU64,
 }
 
-type Shard = HashMap<RecordKey, Slot, Mixer>;
+type Shard = HashMap<RecordKey, Slot, DigestHasher>;
 
 const SHARDS: usize = 64;
 
 impl Leaders {
     pub(super) fn new() -> Self {
-        let mixer = Mixer::with_secret(*LeaseToken::random().as_bytes());
-        let shard = |_| Mutex::new(Shard::with_hasher(mixer.clone()));
+        let hasher = DigestHasher::with_secret(*LeaseToken::random().as_bytes());
+        let shard = |_| Mutex::new(Shard::with_hasher(hasher.clone()));
         let shards = (0..SHARDS).map(shard).collect();
         Self {
             shards,

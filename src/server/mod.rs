@@ -152,7 +152,6 @@ mod gather;
 mod inflight;
 mod layer;
 mod lease;
-mod mixer;
 mod node;
 mod outcome;
 mod pledge;

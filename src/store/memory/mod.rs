@@ -2,7 +2,6 @@
 
 mod clock;
 mod expiry;
-mod hasher;
 mod room;
 mod slot;
 mod table;

@@ -22,11 +22,11 @@ use super::{
     Resolution,
     clock::{Clock, Moment, Second},
     expiry::{Agenda, Item, Reason},
-    hasher::DigestHasher,
     room::Room,
     slot::{Done, InFlight, Owner, Sight, Slot},
 };
 use crate::{
+    hasher::DigestHasher,
     record::Record,
     record_key::RecordKey,
     store::{Claim, Claimed, Completion, Fence, Lease, LeaseToken, Standing, StoreError},

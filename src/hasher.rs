@@ -5,14 +5,14 @@ use std::hash::{BuildHasher, Hasher};
 /// Hashes record keys. They are digests, so a multiplication for each half does; the secret
 /// keeps apart keys that somebody searched for because they would meet.
 #[derive(Clone)]
-pub(super) struct DigestHasher {
+pub(crate) struct DigestHasher {
     secret: u128,
     hash: u64,
 }
 
 impl DigestHasher {
     /// A hasher with a secret of its own.
-    pub(super) fn with_secret(secret: [u8; 16]) -> Self {
+    pub(crate) fn with_secret(secret: [u8; 16]) -> Self {
         Self {
             secret: u128::from_ne_bytes(secret),
             hash: 0,
