@@ -1,0 +1,12 @@
+//! Real engines for tests, each on a port and in a directory of its own.
+//!
+//! They end with the test process, however that ends.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(unreachable_pub, reason = "a module of test files")]
+
+pub mod keeper;
+pub mod postgres;
+pub mod redis;
+
+pub use self::{keeper::Signal, postgres::PostgresServer, redis::RedisServer};
