@@ -35,6 +35,7 @@
 //! | `memory` | [`MemoryStore`] | yes |
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
 //! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
+//! | `derive` | keys from content: module `derive` | |
 //! | `conformance` | the laws of a store as a test suite | |
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -43,6 +44,8 @@
 
 mod codec;
 mod contract;
+#[cfg(feature = "derive")]
+pub mod derive;
 mod digest;
 mod event;
 mod fields;

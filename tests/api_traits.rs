@@ -91,6 +91,11 @@ have! {
     dyn Render: Send, Sync;
 }
 
+#[cfg(feature = "derive")]
+have! {
+    tower_idempotency::derive::Derivation: Plain, Clone;
+}
+
 /// The store's futures can be spawned, whichever store it is.
 #[test]
 fn verbs_can_be_spawned() {
