@@ -1,111 +1,57 @@
 //! A store of your own: the whole contract over one map behind one mutex.
 //!
-//! It never forgets what expired, so it is for reading, not for production. Run it with
-//! `cargo run --example custom_store`, and its conformance tests with
+//! The laws are in [`Slot`]. What a store adds is an atomic step, a clock and fences; another
+//! engine puts its transaction where this one has a mutex, and [`Slot::encoded`] where this
+//! one has the slot itself. It never collects what expired, so it is for reading, not for
+//! production.
+//!
+//! Run it with `cargo run --example custom_store`, and its conformance tests with
 //! `cargo test --example custom_store --features conformance`.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
-
-use tokio::time::{Instant, sleep};
-use tower_idempotency::{
-    AfterCrash, Fingerprint, Record, RecordKey, Store,
-    store::{Claim, Claimed, Completion, Fence, Lease, Standing, StoreError},
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
 
-#[derive(Debug, Default)]
-struct MapStore {
-    /// Every key ever claimed, and the last fence.
-    keys: Mutex<(HashMap<RecordKey, Entry>, u64)>,
-}
+use tokio::{
+    sync::{MappedMutexGuard, Mutex, MutexGuard},
+    time::{Instant, sleep},
+};
+use tower_idempotency::{
+    Fingerprint, Record, RecordKey, Store,
+    store::{Claim, Claimed, Completion, Fence, Lease, Slot, StoreError},
+};
 
 #[derive(Debug)]
-struct Entry {
-    lease: Lease,
-    fingerprint: Fingerprint,
-    lapses: Instant,
-    expires: Instant,
-    retention: Duration,
-    record: Option<Record>,
-}
-
-impl Entry {
-    fn standing(&self) -> Standing {
-        match &self.record {
-            Some(record) => Standing::Completed(record.clone()),
-            None => Standing::InFlight {
-                remaining: self.lapses - Instant::now(),
-            },
-        }
-    }
-
-    fn is_of(&self, lease: &Lease) -> bool {
-        (self.lease.token(), self.lease.fence()) == (lease.token(), lease.fence())
-    }
-
-    fn prolong(&mut self) {
-        self.lapses = Instant::now() + self.lease.duration();
-        self.expires = self.lapses + self.retention;
-    }
+struct MapStore {
+    slots: Mutex<HashMap<RecordKey, Slot>>,
+    fences: AtomicU64,
+    epoch: Instant,
 }
 
 impl MapStore {
-    /// Does `write` to the entry of `lease` if that owns it, all under one lock.
-    fn as_owner(
-        &self,
-        lease: &Lease,
-        write: impl FnOnce(&mut Entry) -> Completion,
-    ) -> Result<Completion, StoreError> {
-        let keys = &mut self.keys.lock().expect("no panic under the lock").0;
-        Ok(match keys.get_mut(lease.key()) {
-            Some(entry) if entry.expires <= Instant::now() => Completion::Lost(Standing::Absent),
-            Some(entry) if entry.is_of(lease) => write(entry),
-            Some(entry) => Completion::Lost(entry.standing()),
-            None => Completion::Lost(Standing::Absent),
-        })
+    /// The atomic step: nobody else sees the slot until this lock is dropped.
+    async fn slot(&self, key: &RecordKey) -> MappedMutexGuard<'_, Slot> {
+        let slots = self.slots.lock().await;
+        MutexGuard::map(slots, |slots| slots.entry(*key).or_default())
+    }
+
+    fn new() -> Self {
+        Self {
+            slots: Mutex::default(),
+            fences: AtomicU64::new(1),
+            epoch: Instant::now(),
+        }
     }
 }
 
 impl Store for MapStore {
     async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
-        let (keys, fence) = &mut *self.keys.lock().expect("no panic under the lock");
-        let now = Instant::now();
-        let mut attempt = 1;
-        if let Some(entry) = keys
-            .get_mut(claim.key())
-            .filter(|entry| entry.expires > now)
-        {
-            if entry.fingerprint != claim.fingerprint() {
-                return Ok(Claimed::Mismatch);
-            }
-            if let Some(record) = &entry.record {
-                return Ok(Claimed::Completed(record.clone()));
-            }
-            if entry.lease.token() == claim.token() {
-                return Ok(Claimed::Acquired(entry.lease.clone()));
-            }
-            if entry.lapses > now {
-                return Ok(Claimed::InFlight {
-                    fence: entry.lease.fence(),
-                    remaining: entry.lapses - now,
-                });
-            }
-            if claim.crash_mode() == AfterCrash::Hold {
-                return Ok(Claimed::Unknown);
-            }
-            attempt = entry.lease.attempt() + 1;
-        }
-        *fence += 1;
-        let lease = claim.won(Fence::new(*fence), attempt);
-        let entry = Entry {
-            lease: lease.clone(),
-            fingerprint: claim.fingerprint(),
-            lapses: now + claim.lease(),
-            expires: now + claim.lease() + claim.retention(),
-            retention: claim.retention(),
-            record: None,
-        };
-        keys.insert(*claim.key(), entry);
-        Ok(Claimed::Acquired(lease))
+        let mut slot = self.slot(claim.key()).await;
+        // Drawn under the lock, so that the fences of a key rise.
+        let fence = Fence::new(self.fences.fetch_add(1, Relaxed));
+        Ok(slot.claim(claim, fence, self.epoch.elapsed()))
     }
 
     async fn complete(
@@ -114,50 +60,40 @@ impl Store for MapStore {
         record: &Record,
         retention: Duration,
     ) -> Result<Completion, StoreError> {
-        self.as_owner(lease, |entry| {
-            if entry.record.is_some() {
-                return Completion::AlreadyApplied;
-            }
-            entry.record = Some(record.clone());
-            entry.expires = Instant::now() + retention;
-            Completion::Applied
-        })
+        let mut slot = self.slot(lease.key()).await;
+        Ok(slot.complete(lease, record, retention, self.epoch.elapsed()))
     }
 
     async fn release(&self, lease: &Lease) -> Result<Completion, StoreError> {
-        let released = self.as_owner(lease, |entry| match &entry.record {
-            Some(_) => Completion::Lost(entry.standing()),
-            None => {
-                entry.expires = Instant::now();
-                Completion::Applied
-            }
-        })?;
-        Ok(match released {
-            Completion::Lost(Standing::Absent) => Completion::AlreadyApplied,
-            released => released,
-        })
+        Ok(self
+            .slot(lease.key())
+            .await
+            .release(lease, self.epoch.elapsed()))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Completion, StoreError> {
-        self.as_owner(lease, |entry| match &entry.record {
-            Some(_) => Completion::Lost(entry.standing()),
-            None => {
-                entry.prolong();
-                Completion::Applied
-            }
-        })
+        Ok(self
+            .slot(lease.key())
+            .await
+            .renew(lease, self.epoch.elapsed()))
     }
 
     /// A waiter may return early and look again, so a short sleep is a lawful wait.
-    async fn settled(&self, _: &RecordKey, _: Fence, limit: Duration) -> Result<(), StoreError> {
-        sleep(limit.min(Duration::from_millis(20))).await;
+    async fn settled(
+        &self,
+        key: &RecordKey,
+        fence: Fence,
+        limit: Duration,
+    ) -> Result<(), StoreError> {
+        let left = self.slot(key).await.settles_in(fence, self.epoch.elapsed());
+        sleep(left.min(limit).min(Duration::from_millis(20))).await;
         Ok(())
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), StoreError> {
-    let store = MapStore::default();
+    let store = MapStore::new();
     let key = RecordKey::from_bytes([42; 32]);
     let request = Fingerprint::custom([1; 32]);
     let response = http::Response::new("charged".into());
@@ -207,9 +143,5 @@ mod tests {
         }
     }
 
-    store_conformance!(
-        map,
-        InProcess(SharedStore::new(MapStore::default())),
-        paused
-    );
+    store_conformance!(map, InProcess(SharedStore::new(MapStore::new())), paused);
 }

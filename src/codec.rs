@@ -7,12 +7,12 @@
 //! | 3 | `TIR` |
 //! | 1 | version, 1 |
 //! | 4 | CRC-32 (IEEE) of everything behind it |
-//! | 1 | kind: 0 sealed, 1 answer, 2 answer with trailers |
+//! | 1 | kind: 0 sealed, 1 answer, 2 answer with trailers, 3 wrapped |
 //! | 1 + 32 | fingerprint: version, digest |
-//! | 2 | status; 0 if sealed |
+//! | 2 | status; 0 if sealed or wrapped |
 //! | 4, 4 | length of the header fields, of the trailers |
 //! | 8 | length of the body |
-//! | … | header fields, trailers, body |
+//! | … | header fields, trailers, body; of a wrapped record the bytes of its wrapper |
 //!
 //! A field is the length of its name (2), of its value (4), name, value. The body comes
 //! last, so that a store can read all else without it. Anything that does not fit to the
@@ -36,12 +36,13 @@ const HEAD: usize = 1 + 33 + 2 + 4 + 4 + 8;
 const SEALED: u8 = 0;
 const ANSWER: u8 = 1;
 const ANSWER_WITH_TRAILERS: u8 = 2;
+const WRAPPED: u8 = 3;
 
-/// Bytes are not a record this crate can read.
+/// Bytes are not a record, or not a [`Slot`](crate::store::Slot), that this crate can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// They do not begin as a record does.
+    /// They do not begin as one does.
     #[error("not a record")]
     NotARecord,
     /// A later version of this crate wrote them.
@@ -55,6 +56,7 @@ pub enum DecodeError {
 pub(crate) fn encode(record: &Inner) -> Bytes {
     let (headers, trailers, body): (&[u8], &[u8], &[Bytes]) = match &record.content {
         Content::Sealed => (&[], &[], &[]),
+        Content::Wrapped(bytes) => (&[], &[], std::slice::from_ref(bytes)),
         Content::Answer(answer) => (
             answer.headers.as_block(),
             answer
@@ -85,6 +87,7 @@ pub(crate) fn encode(record: &Inner) -> Bytes {
 fn put_head(out: &mut BytesMut, record: &Inner) {
     let (kind, status) = match &record.content {
         Content::Sealed => (SEALED, 0),
+        Content::Wrapped(_) => (WRAPPED, 0),
         Content::Answer(answer) => match answer.trailers {
             Some(_) => (ANSWER_WITH_TRAILERS, answer.status.as_u16()),
             None => (ANSWER, answer.status.as_u16()),
@@ -137,6 +140,7 @@ fn decode_sections(mut bytes: Bytes) -> Option<Record> {
     let trailers = Fields::from_block(bytes.split_to(trailers))?;
     let content = match (kind, status) {
         (SEALED, 0) if headers.len() + trailers.len() + body == 0 => Content::Sealed,
+        (WRAPPED, 0) if headers.len() + trailers.len() == 0 => Content::Wrapped(bytes),
         (ANSWER | ANSWER_WITH_TRAILERS, status) => Content::Answer(Answer {
             status: StatusCode::from_u16(status).ok()?,
             headers,

@@ -30,6 +30,8 @@ pub(crate) enum Content {
     /// Done, but there is nothing to replay.
     Sealed,
     Answer(Answer),
+    /// An encoded record as a wrapper made it.
+    Wrapped(Bytes),
 }
 
 /// An answer in the form it is kept in.
@@ -75,6 +77,30 @@ impl Record {
         Self::new(fingerprint, Content::Sealed)
     }
 
+    /// A record that only the wrapper that made `bytes` can read. For stores over stores: they
+    /// turn what [`encoded`](Self::encoded) gave into other bytes, hand those to the store
+    /// below, and take them out again with [`as_wrapped`](Self::as_wrapped).
+    ///
+    /// Say in the first bytes whose they are: wrappers may lie above each other. To a layer
+    /// whose store lacks the wrapper it is a sealed record: done, and nothing to replay.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use tower_idempotency::{Fingerprint, Record};
+    ///
+    /// let fingerprint = Fingerprint::custom([7; 32]);
+    /// let inner = Record::sealed(fingerprint);
+    /// let upside_down: Bytes = inner.encoded().into_iter().rev().collect();
+    ///
+    /// let record = Record::wrapped(fingerprint, upside_down);
+    /// let bytes = record.as_wrapped().unwrap();
+    /// assert_eq!(Record::decode(bytes.iter().copied().rev().collect()), Ok(inner));
+    /// ```
+    #[must_use]
+    pub fn wrapped(fingerprint: Fingerprint, bytes: Bytes) -> Self {
+        Self::new(fingerprint, Content::Wrapped(bytes))
+    }
+
     pub(crate) fn new(fingerprint: Fingerprint, content: Content) -> Self {
         Self(Arc::new(Inner {
             fingerprint,
@@ -108,6 +134,15 @@ impl Record {
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         matches!(self.0.content, Content::Sealed)
+    }
+
+    /// The bytes of a [wrapped](Self::wrapped) record; `None` if it is none.
+    #[must_use]
+    pub fn as_wrapped(&self) -> Option<&Bytes> {
+        match &self.0.content {
+            Content::Wrapped(bytes) => Some(bytes),
+            Content::Answer(_) | Content::Sealed => None,
+        }
     }
 
     /// The status of the answer; `None` if sealed.
@@ -147,19 +182,24 @@ impl Record {
     /// fixed size of the record itself.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.as_answer().map_or(0, |answer| {
-            let trailers = answer
-                .trailers
-                .as_ref()
-                .map_or(0, |trailers| trailers.len());
-            answer.body.bytes() + (answer.headers.len() + trailers) as u64
-        })
+        match &self.0.content {
+            Content::Answer(answer) => answer.bytes(),
+            Content::Wrapped(bytes) => bytes.len() as u64,
+            Content::Sealed => 0,
+        }
     }
 
     pub(crate) fn as_answer(&self) -> Option<&Answer> {
         match &self.0.content {
             Content::Answer(answer) => Some(answer),
-            Content::Sealed => None,
+            Content::Wrapped(_) | Content::Sealed => None,
         }
+    }
+}
+
+impl Answer {
+    fn bytes(&self) -> u64 {
+        let trailers = self.trailers.as_ref().map_or(0, |trailers| trailers.len());
+        self.body.bytes() + (self.headers.len() + trailers) as u64
     }
 }

@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
 pub(crate) fn on_claim(claimed: Claimed, fingerprint: Fingerprint) -> Verdict {
     match claimed {
         Claimed::Acquired(lease) => Verdict::Proceed(lease),
-        Claimed::Completed(record) => on_record(record, fingerprint),
+        Claimed::Completed { record, .. } => on_record(record, fingerprint),
         Claimed::InFlight { remaining, .. } => {
             Verdict::Reject(RejectionKind::InFlight, Some(remaining))
         }
@@ -61,10 +61,10 @@ fn on_record(record: Record, fingerprint: Fingerprint) -> Verdict {
 
 /// What to do with the request that `record` answers.
 pub(crate) fn of_record(record: Record) -> Verdict {
-    if record.is_sealed() {
-        Verdict::Reject(RejectionKind::ResultUnavailable, None)
-    } else {
+    if record.as_answer().is_some() {
         Verdict::Replay(record)
+    } else {
+        Verdict::Reject(RejectionKind::ResultUnavailable, None)
     }
 }
 
@@ -86,6 +86,11 @@ mod tests {
         Record::answer(fingerprint, &Response::new(Bytes::new()))
     }
 
+    fn completed(record: Record) -> Claimed {
+        let remaining = LEFT;
+        Claimed::Completed { record, remaining }
+    }
+
     #[test]
     fn after_a_claim() {
         let key = RecordKey::from_bytes([0; 32]);
@@ -97,20 +102,18 @@ mod tests {
         let reject = |kind| Verdict::Reject(kind, None);
         let table = [
             (Claimed::Acquired(lease.clone()), Verdict::Proceed(lease)),
+            (completed(answer(ASKED)), Verdict::Replay(answer(ASKED))),
+            (completed(answer(OTHER)), reject(RejectionKind::Conflict)),
             (
-                Claimed::Completed(answer(ASKED)),
-                Verdict::Replay(answer(ASKED)),
-            ),
-            (
-                Claimed::Completed(answer(OTHER)),
-                reject(RejectionKind::Conflict),
-            ),
-            (
-                Claimed::Completed(Record::sealed(ASKED)),
+                completed(Record::sealed(ASKED)),
                 reject(RejectionKind::ResultUnavailable),
             ),
             (
-                Claimed::Completed(Record::sealed(OTHER)),
+                completed(Record::wrapped(ASKED, Bytes::new())),
+                reject(RejectionKind::ResultUnavailable),
+            ),
+            (
+                completed(Record::sealed(OTHER)),
                 reject(RejectionKind::Conflict),
             ),
             (

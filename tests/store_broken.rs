@@ -51,6 +51,7 @@ enum Fault {
     NeverLapses,
     IgnoresRenewal,
     CountsRetentionFromTheClaim,
+    TellsNoTimeLeft,
     NeverExpires,
     ForgetsLapsedKeysAtOnce,
     // waiting
@@ -182,7 +183,12 @@ impl Broken {
             return Ok(Claimed::Mismatch);
         }
         if let Some(record) = &entry.record {
-            return Ok(Claimed::Completed(record.clone()));
+            let remaining = match self.fault {
+                Fault::TellsNoTimeLeft => Duration::MAX,
+                _ => entry.expires - now,
+            };
+            let record = record.clone();
+            return Ok(Claimed::Completed { record, remaining });
         }
         let is_resend = entry.lease.token() == claim.token();
         if is_resend && !self.has(Fault::ForgetsTheTokenOfAResend) {
@@ -518,6 +524,7 @@ faults! {
     counts_retention_from_the_claim: CountsRetentionFromTheClaim breaks [
         retention_starts_at_completion,
     ];
+    tells_no_time_left: TellsNoTimeLeft breaks [retention_starts_at_completion];
     never_expires: NeverExpires breaks [
         expired_key_is_as_if_never_seen,
         lapsed_key_is_kept_for_its_retention_and_no_longer,

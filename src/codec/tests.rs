@@ -19,6 +19,9 @@ const ANSWER_V1: &[u8] = include_bytes!("../../tests/data/record_v1.bin");
 /// Of the same age: a sealed record with a fingerprint of a user's own making.
 const SEALED_V1: &[u8] = include_bytes!("../../tests/data/record_v1_sealed.bin");
 
+/// And what a wrapper made of one.
+const WRAPPED_V1: &[u8] = include_bytes!("../../tests/data/record_v1_wrapped.bin");
+
 // Offsets into a record.
 const KIND: usize = PREFIX;
 const STATUS: usize = KIND + 1 + 33;
@@ -62,6 +65,10 @@ fn sealed_v1() -> Record {
     Record::sealed(Fingerprint::custom(digest))
 }
 
+fn wrapped_v1() -> Record {
+    Record::wrapped(sealed_v1().fingerprint(), Bytes::from_iter(0..=u8::MAX))
+}
+
 fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     Record::decode(Bytes::copy_from_slice(bytes))
 }
@@ -82,7 +89,11 @@ fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
 
 #[test]
 fn golden_records_are_read_and_written_to_the_byte() {
-    for (golden, record) in [(ANSWER_V1, answer_v1()), (SEALED_V1, sealed_v1())] {
+    for (golden, record) in [
+        (ANSWER_V1, answer_v1()),
+        (SEALED_V1, sealed_v1()),
+        (WRAPPED_V1, wrapped_v1()),
+    ] {
         assert_eq!(decode(golden), Ok(record.clone()));
         assert_eq!(record.encoded(), golden);
     }
@@ -99,11 +110,14 @@ fn what_is_read_is_what_was_kept() {
     assert_eq!(record.body(), [Bytes::from_iter(0..=u8::MAX)]);
     assert_eq!(record.bytes(), answer_v1().bytes());
     assert!(decode(SEALED_V1).unwrap().is_sealed());
+    let wrapped = decode(WRAPPED_V1).unwrap();
+    assert_eq!(wrapped.as_wrapped(), wrapped_v1().as_wrapped());
+    assert_eq!((wrapped.status(), wrapped.bytes()), (None, 256));
 }
 
 #[test]
 fn every_cut_is_refused() {
-    for sample in [ANSWER_V1, SEALED_V1] {
+    for sample in [ANSWER_V1, SEALED_V1, WRAPPED_V1] {
         for end in 0..sample.len() {
             let expected = match end {
                 0..4 => DecodeError::NotARecord,
@@ -117,7 +131,7 @@ fn every_cut_is_refused() {
 
 #[test]
 fn every_changed_byte_is_refused() {
-    for sample in [ANSWER_V1, SEALED_V1] {
+    for sample in [ANSWER_V1, SEALED_V1, WRAPPED_V1] {
         for at in 0..sample.len() {
             for mask in 1..=u8::MAX {
                 let mut bytes = sample.to_vec();
@@ -186,10 +200,13 @@ fn forged_body_lengths_are_refused() {
 /// Each record has one form: what decodes encodes to the same bytes.
 #[test]
 fn other_forms_of_a_record_are_refused() {
-    let kinds = (3..=u8::MAX).map(|kind| (ANSWER_V1, KIND, vec![kind]));
+    let kinds = (4..=u8::MAX).map(|kind| (ANSWER_V1, KIND, vec![kind]));
     let forms = [
         (ANSWER_V1, KIND, vec![0]),
         (ANSWER_V1, KIND, vec![1]),
+        (ANSWER_V1, KIND, vec![3]),
+        (WRAPPED_V1, KIND, vec![0]),
+        (WRAPPED_V1, STATUS, 200_u16.to_be_bytes().to_vec()),
         (SEALED_V1, KIND, vec![1]),
         (SEALED_V1, STATUS, 200_u16.to_be_bytes().to_vec()),
         (ANSWER_V1, STATUS, 0_u16.to_be_bytes().to_vec()),

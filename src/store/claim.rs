@@ -136,7 +136,12 @@ pub enum Claimed {
     /// The key is yours, under this lease.
     Acquired(Lease),
     /// The key is completed.
-    Completed(Record),
+    Completed {
+        /// What is replayed.
+        record: Record,
+        /// How long it is still kept.
+        remaining: Duration,
+    },
     /// Somebody else holds the key.
     InFlight {
         /// The fence of their lease.

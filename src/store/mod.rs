@@ -22,9 +22,10 @@
 //! 8. An error says which of three happened: *not applied*, *unknown*, *corrupt*. A corrupt
 //!    record is never "absent".
 //!
-//! The `conformance` feature holds these laws as a test suite for any store. Every verb may
-//! be cancelled at any await point, so a verb is one statement, one script or one critical
-//! section.
+//! A [`Slot`] holds these laws for one key, so that a store need only add an atomic step, a
+//! clock and fences. The `conformance` feature holds them as a test suite for any store.
+//! Every verb may be cancelled at any await point, so a verb is one statement, one script or
+//! one critical section.
 
 mod claim;
 #[cfg(feature = "conformance")]
@@ -33,19 +34,23 @@ mod error;
 mod lease;
 #[cfg(feature = "memory")]
 mod memory;
+mod resolution;
 mod shared;
+mod slot;
 
 use std::time::Duration;
 
 use crate::{record::Record, record_key::RecordKey};
 
 #[cfg(feature = "memory")]
-pub use self::memory::{MemoryStore, Resolution};
+pub use self::memory::MemoryStore;
 pub use self::{
     claim::{AfterCrash, Claim, Claimed},
     error::{StoreError, StoreErrorKind},
     lease::{Completion, Fence, Lease, LeaseToken, Standing},
+    resolution::Resolution,
     shared::SharedStore,
+    slot::Slot,
 };
 
 /// Keeps keys, leases and records. See the [module documentation](self) for the laws an

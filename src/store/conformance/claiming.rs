@@ -2,7 +2,7 @@
 
 use super::{
     Harness,
-    scene::{LONG, Scene, random_key, record, won},
+    scene::{LONG, Scene, random_key, record, replayed, won},
 };
 use crate::store::{AfterCrash, Claimed, Completion};
 
@@ -61,8 +61,8 @@ pub async fn resent_claim_gets_the_same_lease<H: Harness>(harness: &H) {
     assert_eq!(completion, Completion::Applied);
 }
 
-/// A completed key yields its record on every node, also to a late resend of the claim
-/// that was completed.
+/// A completed key yields its record on every node, with the time it is still kept, also
+/// to a late resend of the claim that was completed.
 pub async fn completed_key_yields_its_record<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;
     let claim = scene.claim();
@@ -70,10 +70,16 @@ pub async fn completed_key_yields_its_record<H: Harness>(harness: &H) {
     let record = record("first");
     let completion = scene.complete(&lease, &record).await;
     assert_eq!(completion, Completion::Applied);
-    let found = Claimed::Completed(record);
-    assert_eq!(scene.found(&scene.claim()).await, found);
-    assert_eq!(scene.other_found(&scene.claim()).await, found);
-    assert_eq!(scene.found(&claim).await, found);
+    match scene.found(&scene.claim()).await {
+        Claimed::Completed { remaining, .. } => {
+            assert!(remaining <= LONG, "{remaining:?} left of {LONG:?}");
+            assert!(remaining > LONG / 2, "{remaining:?} left of {LONG:?}");
+        }
+        other => panic!("not completed, but {other:?}"),
+    }
+    assert_eq!(replayed(scene.found(&scene.claim()).await), record);
+    assert_eq!(replayed(scene.other_found(&scene.claim()).await), record);
+    assert_eq!(replayed(scene.found(&claim).await), record);
 }
 
 /// A released key is free: for everybody, for any request, and as a first attempt.
@@ -144,7 +150,7 @@ pub async fn hold_mode_answers_unknown<H: Harness>(harness: &H) {
     assert_eq!(scene.found(&hold()).await, Claimed::Unknown);
     let record = record("late");
     assert_eq!(scene.complete(&lease, &record).await, Completion::Applied);
-    assert_eq!(scene.other_found(&hold()).await, Claimed::Completed(record));
+    assert_eq!(replayed(scene.other_found(&hold()).await), record);
 }
 
 /// Whether to hold is decided by the claim that comes after the crash.

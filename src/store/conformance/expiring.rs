@@ -2,7 +2,7 @@
 
 use super::{
     Harness,
-    scene::{Scene, record, won},
+    scene::{Scene, record, replayed, won},
 };
 use crate::store::{AfterCrash, Claimed, Completion, Standing};
 
@@ -39,7 +39,8 @@ pub async fn renewed_lease_outlives_its_first_deadline<H: Harness>(harness: &H) 
 }
 
 /// A record is kept for its retention from the completion on and no longer, however long
-/// ago the claim was and whatever lease and retention that had.
+/// ago the claim was and whatever lease and retention that had. A claim is told how much of
+/// it is left.
 pub async fn retention_starts_at_completion<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;
     let claim = scene.claim().retained_for(scene.ticks(1));
@@ -50,10 +51,12 @@ pub async fn retention_starts_at_completion<H: Harness>(harness: &H) {
     let completion = scene.complete_for(&lease, &record, retention).await;
     assert_eq!(completion, Completion::Applied);
     scene.pass(2).await;
-    assert_eq!(
-        scene.other_found(&scene.claim()).await,
-        Claimed::Completed(record)
-    );
+    let found = scene.other_found(&scene.claim()).await;
+    let Claimed::Completed { remaining, .. } = found else {
+        panic!("not completed, but {found:?}");
+    };
+    assert!(remaining <= scene.ticks(2), "{remaining:?} left");
+    assert_eq!(replayed(found), record);
     scene.pass(3).await;
     assert_eq!(scene.take_over().await.attempt(), 1);
 }

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Harness,
-    scene::{LONG, Scene, claim, record, won},
+    scene::{LONG, Scene, claim, record, replayed, won},
 };
 use crate::{
     record_key::RecordKey,
@@ -50,7 +50,7 @@ pub async fn completion_and_takeover_exclude_each_other<H: Harness>(harness: &H)
     }
     let found = scene.found(&scene.claim()).await;
     match completion {
-        Completion::Applied => assert_eq!(found, Claimed::Completed(record)),
+        Completion::Applied => assert_eq!(replayed(found), record),
         _ => assert!(matches!(found, Claimed::InFlight { .. }), "{found:?}"),
     }
 }

@@ -125,6 +125,15 @@ pub(super) fn record(body: &'static str) -> Record {
     Record::answer(REQUEST, &Response::new(Bytes::from_static(body.as_bytes())))
 }
 
+/// What a claim replays.
+#[track_caller]
+pub(super) fn replayed(claimed: Claimed) -> Record {
+    match claimed {
+        Claimed::Completed { record, .. } => record,
+        other => panic!("not completed, but {other:?}"),
+    }
+}
+
 #[track_caller]
 pub(super) fn won(claimed: Claimed) -> Lease {
     match claimed {

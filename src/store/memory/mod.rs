@@ -17,7 +17,7 @@ use http::Response;
 use tokio::time::timeout;
 
 use self::{room::Room, table::Table};
-use super::{Claim, Claimed, Completion, Fence, Lease, Standing, Store, StoreError};
+use super::{Claim, Claimed, Completion, Fence, Lease, Resolution, Standing, Store, StoreError};
 use crate::{record::Record, record_key::RecordKey};
 
 /// Keeps keys, leases and records in the memory of this process.
@@ -43,20 +43,6 @@ use crate::{record::Record, record_key::RecordKey};
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore(Arc<Table>);
-
-/// What became of [`MemoryStore::resolve`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Resolution {
-    /// Retries are now answered with the response given.
-    Resolved,
-    /// The lease has not lapsed: wait until it is completed or lapses.
-    StillInFlight,
-    /// There is a record, and it stays as it is.
-    AlreadyCompleted,
-    /// The key was never claimed, was released, or is expired.
-    Absent,
-}
 
 impl MemoryStore {
     /// An empty store with 1024 shards that takes 1,000,000 entries and 1 GiB and evicts
@@ -291,7 +277,7 @@ mod tests {
         complete(&store, 2, 10, HOUR).await;
         assert!(is_full(&store).await);
         assert!(matches!(found(&store, 1).await, Claimed::InFlight { .. }));
-        assert!(matches!(found(&store, 2).await, Claimed::Completed(_)));
+        assert!(matches!(found(&store, 2).await, Claimed::Completed { .. }));
         assert_eq!(store.renew(&lease).await.unwrap(), Completion::Applied);
         advance(Duration::from_secs(31)).await;
         let second = acquire(&store, 1).await;
@@ -324,7 +310,7 @@ mod tests {
         assert!(is_full(&store).await);
         advance(Duration::from_secs(6)).await;
         acquire(&store, 4).await;
-        assert!(matches!(found(&store, 2).await, Claimed::Completed(_)));
+        assert!(matches!(found(&store, 2).await, Claimed::Completed { .. }));
         assert!(is_full(&store).await);
     }
 
@@ -337,8 +323,8 @@ mod tests {
         complete(&store, 4, 10, 3 * HOUR).await;
         acquire(&store, 5).await;
         assert_eq!(store.len(), 4);
-        assert!(matches!(found(&store, 2).await, Claimed::Completed(_)));
-        assert!(matches!(found(&store, 4).await, Claimed::Completed(_)));
+        assert!(matches!(found(&store, 2).await, Claimed::Completed { .. }));
+        assert!(matches!(found(&store, 4).await, Claimed::Completed { .. }));
         acquire(&store, 6).await;
         acquire(&store, 7).await;
         assert!(is_full(&store).await, "all are in flight");
@@ -429,7 +415,11 @@ mod tests {
         assert_eq!(resolve(), Resolution::Resolved);
         assert_eq!(resolve(), Resolution::AlreadyCompleted);
         let resolved = Record::answer(REQUEST, &answer);
-        assert_eq!(found(&store, 1).await, Claimed::Completed(resolved.clone()));
+        let replay = Claimed::Completed {
+            record: resolved.clone(),
+            remaining: HOUR,
+        };
+        assert_eq!(found(&store, 1).await, replay);
         let completion = store.complete(&zombie, &record(1), HOUR).await;
         let lost = Completion::Lost(Standing::Completed(resolved));
         assert_eq!(completion.unwrap(), lost);

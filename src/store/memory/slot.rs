@@ -1,14 +1,16 @@
 //! What stands under one key.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc};
 
 use tokio::sync::Notify;
 
-use super::clock::{Moment, Second};
+use super::clock::Second;
 use crate::{
-    fingerprint::Fingerprint,
     record::Record,
-    store::{AfterCrash, Claim, Claimed, Fence, Lease, LeaseToken, Standing},
+    store::{
+        Claim, Fence, Lease, Standing,
+        slot::{Done, Held, Moment, Sight},
+    },
 };
 
 /// What stands under one key. Small, since a map that has just doubled holds room for two.
@@ -17,33 +19,13 @@ pub(super) enum Slot {
     InFlight(Box<InFlight>),
 }
 
-/// A record. Its fence, unique in the store, tells whose it is: the token can go.
-pub(super) struct Done {
-    pub(super) record: Record,
-    pub(super) fence: Fence,
-    pub(super) until: Moment,
-}
-
 /// A lease, or what is left of one that lapsed. Dropping it wakes its waiters, so it is
 /// dropped outside every lock.
 pub(super) struct InFlight {
-    token: LeaseToken,
-    pub(super) fingerprint: Fingerprint,
-    fence: Fence,
-    attempt: u32,
-    deadline: Moment,
-    retention: Duration,
+    pub(super) held: Held,
     /// Where the agenda has it; items found elsewhere are leftovers of earlier leases.
     queued: Second,
     waiters: Option<Arc<Notify>>,
-}
-
-/// What a claim sees in a slot.
-pub(super) enum Sight {
-    /// An answer.
-    Stands(Claimed),
-    /// Room for a lease with this attempt.
-    Free { attempt: u32 },
 }
 
 /// What a lease is to a slot.
@@ -57,7 +39,7 @@ impl Slot {
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         match self {
             Self::Done(done) => now >= done.until,
-            Self::InFlight(held) => now >= held.gone_at(),
+            Self::InFlight(flight) => now >= flight.held.gone_at(),
         }
     }
 
@@ -74,11 +56,8 @@ impl Slot {
             return Sight::Free { attempt: 1 };
         }
         match self {
-            Self::Done(done) if done.record.fingerprint() != claim.fingerprint() => {
-                Sight::Stands(Claimed::Mismatch)
-            }
-            Self::Done(done) => Sight::Stands(Claimed::Completed(done.record.clone())),
-            Self::InFlight(held) => held.claim(claim, now),
+            Self::Done(done) => Sight::Stands(done.claim(claim, now)),
+            Self::InFlight(flight) => flight.held.claim(claim, now),
         }
     }
 
@@ -87,8 +66,12 @@ impl Slot {
             return Owner::Nobody(Standing::Absent);
         }
         match self {
-            Self::Done(done) => done.owner(lease),
-            Self::InFlight(held) => held.owner(lease, now),
+            Self::InFlight(flight) if !flight.held.is_of(lease) => {
+                Owner::Nobody(flight.held.standing(now))
+            }
+            Self::Done(done) if !done.is_of(lease) => Owner::Nobody(done.standing()),
+            Self::InFlight(flight) => Owner::Holder(flight),
+            Self::Done(done) => Owner::Finisher(&done.record),
         }
     }
 
@@ -110,22 +93,8 @@ impl Slot {
         match self {
             _ if self.is_gone(now) => Standing::Absent,
             Self::Done(done) => done.standing(),
-            Self::InFlight(held) => held.standing(now),
+            Self::InFlight(flight) => flight.held.standing(now),
         }
-    }
-}
-
-impl Done {
-    fn owner(&self, lease: &Lease) -> Owner<'_> {
-        if self.fence == lease.fence() {
-            Owner::Finisher(&self.record)
-        } else {
-            Owner::Nobody(self.standing())
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        Standing::Completed(self.record.clone())
     }
 }
 
@@ -151,75 +120,21 @@ impl InFlight {
     }
 
     pub(super) fn new(claim: &Claim<'_>, fence: Fence, attempt: u32, now: Moment) -> Self {
-        let deadline = now.plus(claim.lease());
+        let held = Held::new(claim, fence, attempt, now);
         Self {
-            token: claim.token(),
-            fingerprint: claim.fingerprint(),
-            fence,
-            attempt,
-            deadline,
-            retention: claim.retention(),
-            queued: deadline.over_in(),
+            queued: held.deadline.over_in(),
+            held,
             waiters: None,
         }
     }
 
-    /// A token belongs to one claimant, so its resend gets its lease also if that lapsed.
-    fn claim(&mut self, claim: &Claim<'_>, now: Moment) -> Sight {
-        if self.fingerprint != claim.fingerprint() {
-            return Sight::Stands(Claimed::Mismatch);
-        }
-        if self.token == claim.token() {
-            self.renew(claim.lease(), now);
-            return Sight::Stands(Claimed::Acquired(claim.won(self.fence, self.attempt)));
-        }
-        if !self.has_lapsed(now) {
-            return Sight::Stands(Claimed::InFlight {
-                fence: self.fence,
-                remaining: now.until(self.deadline),
-            });
-        }
-        match claim.crash_mode() {
-            AfterCrash::Hold => Sight::Stands(Claimed::Unknown),
-            AfterCrash::Takeover => Sight::Free {
-                attempt: self.attempt.saturating_add(1),
-            },
-        }
-    }
-
-    fn standing(&self, now: Moment) -> Standing {
-        Standing::InFlight {
-            remaining: now.until(self.deadline),
-        }
-    }
-
-    fn owner(&mut self, lease: &Lease, now: Moment) -> Owner<'_> {
-        if self.token == lease.token() && self.fence == lease.fence() {
-            Owner::Holder(self)
-        } else {
-            Owner::Nobody(self.standing(now))
-        }
-    }
-
-    pub(super) fn has_lapsed(&self, now: Moment) -> bool {
-        now >= self.deadline
-    }
-
-    fn gone_at(&self) -> Moment {
-        self.deadline.plus(self.retention)
-    }
-
-    pub(super) fn renew(&mut self, lease: Duration, now: Moment) {
-        self.deadline = now.plus(lease);
-    }
-
     /// The end of the lease and who waits for it, if `fence` still holds it.
     pub(super) fn watch(&mut self, fence: Fence, now: Moment) -> Option<(Arc<Notify>, Moment)> {
-        if self.fence != fence || self.has_lapsed(now) {
+        if !self.held.is_waited_for(fence, now) {
             return None;
         }
         let waiters = self.waiters.get_or_insert_default();
-        Some((Arc::clone(waiters), self.deadline))
+        Some((Arc::clone(waiters), self.held.deadline))
     }
 
     fn wake(&mut self) {
@@ -234,10 +149,10 @@ impl InFlight {
 
     /// Says when to look again: when the lease lapses, or later when nothing is left.
     pub(super) fn requeue(&mut self, now: Moment) -> Second {
-        self.queued = if self.has_lapsed(now) {
-            self.gone_at().over_in()
+        self.queued = if self.held.has_lapsed(now) {
+            self.held.gone_at().over_in()
         } else {
-            self.deadline.over_in()
+            self.held.deadline.over_in()
         };
         self.queued
     }

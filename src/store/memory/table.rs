@@ -19,17 +19,19 @@ use http::Response;
 use tokio::sync::Notify;
 
 use super::{
-    Resolution,
-    clock::{Clock, Moment, Second},
+    clock::{Clock, Second},
     expiry::{Agenda, Item, Reason},
     room::Room,
-    slot::{Done, InFlight, Owner, Sight, Slot},
+    slot::{InFlight, Owner, Slot},
 };
 use crate::{
     hasher::DigestHasher,
     record::Record,
     record_key::RecordKey,
-    store::{Claim, Claimed, Completion, Fence, Lease, LeaseToken, Standing, StoreError},
+    store::{
+        Claim, Claimed, Completion, Fence, Lease, LeaseToken, Resolution, Standing, StoreError,
+        slot::{Done, Moment, Sight},
+    },
 };
 
 pub(super) struct Table {
@@ -201,8 +203,8 @@ impl Table {
         };
         let now = self.now();
         match slot.owner(lease, now) {
-            Owner::Holder(held) => {
-                held.renew(lease.duration(), now);
+            Owner::Holder(flight) => {
+                flight.held.renew(lease.duration(), now);
                 Completion::Applied
             }
             Owner::Finisher(record) => Completion::Lost(Standing::Completed(record.clone())),
@@ -252,8 +254,10 @@ impl Table {
         let fingerprint = match &*slot {
             slot if slot.is_gone(now) => return Err(Resolution::Absent),
             Slot::Done(_) => return Err(Resolution::AlreadyCompleted),
-            Slot::InFlight(held) if !held.has_lapsed(now) => return Err(Resolution::StillInFlight),
-            Slot::InFlight(held) => held.fingerprint,
+            Slot::InFlight(flight) if !flight.held.has_lapsed(now) => {
+                return Err(Resolution::StillInFlight);
+            }
+            Slot::InFlight(flight) => flight.held.fingerprint,
         };
         let done = Slot::Done(Done {
             record: Record::answer(fingerprint, response),
