@@ -36,10 +36,14 @@
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
 //! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
 //! | `derive` | keys from content: module `derive` | |
+//! | `postgres` | [`PostgresStore`]; needs Rust 1.94 | |
 //! | `conformance` | the laws of a store as a test suite | |
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![cfg_attr(not(feature = "memory"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(
+    not(all(feature = "memory", feature = "postgres")),
+    allow(rustdoc::broken_intra_doc_links)
+)]
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -72,6 +76,8 @@ mod verdict;
 pub use self::metrics::MetricsObserver;
 #[cfg(feature = "memory")]
 pub use self::store::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use self::store::PostgresStore;
 pub use self::{
     codec::DecodeError,
     contract::WireContract,

@@ -96,6 +96,13 @@ have! {
     tower_idempotency::derive::Derivation: Plain, Clone;
 }
 
+#[cfg(feature = "postgres")]
+have! {
+    tower_idempotency::PostgresStore: Plain, Clone, Store;
+    tower_idempotency::store::postgres::PostgresOptions: Plain, Clone, Default;
+    tower_idempotency::store::postgres::SetupError: Fault;
+}
+
 /// The store's futures can be spawned, whichever store it is.
 #[test]
 fn verbs_can_be_spawned() {

@@ -34,6 +34,8 @@ mod error;
 mod lease;
 #[cfg(feature = "memory")]
 mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod resolution;
 mod shared;
 mod slot;
@@ -44,6 +46,8 @@ use crate::{record::Record, record_key::RecordKey};
 
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
 pub use self::{
     claim::{AfterCrash, Claim, Claimed},
     error::{StoreError, StoreErrorKind},

@@ -38,7 +38,12 @@ shift 2
 pid=
 while read -r order signal; do
     case $order in
-        start) "$@" >>"$directory/log" 2>&1 </dev/null & pid=$! ;;
+        start)
+            # Forgets a child that has ended; else it would still take signals.
+            jobs >/dev/null
+            if ! kill -s 0 "$pid" 2>/dev/null; then
+                "$@" >>"$directory/log" 2>&1 </dev/null & pid=$!
+            fi ;;
         signal) kill -s "$signal" "$pid" 2>/dev/null ;;
         wait) wait "$pid" 2>/dev/null ;;
     esac
@@ -75,7 +80,8 @@ impl Keeper {
         }
     }
 
-    /// Starts it, and waits until it is `ready`.
+    /// Starts it, and waits until it is `ready`. Where it ends at once it is started again: what
+    /// is left of one that was killed may still be in its way.
     ///
     /// # Panics
     ///
@@ -86,7 +92,8 @@ impl Keeper {
         while !ready() {
             let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             assert!(began.elapsed() < Duration::from_secs(30), "{}", log());
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(20));
+            self.order("start");
         }
     }
 

@@ -1,7 +1,8 @@
 //! Real engines for tests, each on a port and in a directory of its own.
 //!
 //! They end with the test process, however that ends.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
+#![allow(clippy::disallowed_methods, reason = "servers keep real time")]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "a module of test files")]
 

@@ -1,0 +1,23 @@
+-- Prolongs the lease of key $1 with token $2 and fence $3 to $4 seconds from now. If it
+-- cannot, what stands there instead.
+WITH done AS (
+    UPDATE {keys} SET
+        lease_until = clock_timestamp() + make_interval(secs => $4),
+        kept_until = clock_timestamp() + make_interval(secs => $4)
+            + (kept_until - lease_until),
+        expires_at = greatest(
+            expires_at,
+            clock_timestamp() + make_interval(secs => $4) + (kept_until - lease_until)
+        )
+    WHERE key = $1 AND token = $2 AND fence = $3
+        AND response IS NULL
+        AND kept_until > clock_timestamp()
+    RETURNING key
+)
+SELECT
+    'applied' AS found, NULL::float8 AS remaining, NULL::bytea AS response,
+    NULL::text AS told
+FROM done
+UNION ALL
+SELECT * FROM ({standing}) AS standing
+WHERE NOT EXISTS (SELECT FROM done)

@@ -1,0 +1,16 @@
+-- Deletes at most $1 rows that are gone, and counts them. Rows in use are skipped, and what
+-- was renewed or claimed anew in the meantime stays.
+WITH swept AS (
+    DELETE FROM {keys}
+    WHERE ctid = ANY (ARRAY(
+            SELECT ctid
+            FROM {keys}
+            WHERE expires_at <= clock_timestamp() AND kept_until <= clock_timestamp()
+            ORDER BY expires_at
+            LIMIT $1
+            FOR UPDATE SKIP LOCKED
+        ))
+        AND kept_until <= clock_timestamp()
+    RETURNING key
+)
+SELECT count(*) AS swept FROM swept
