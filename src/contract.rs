@@ -165,7 +165,9 @@ impl WireContract {
             RejectionKind::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             RejectionKind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             RejectionKind::ScopeMissing => StatusCode::FORBIDDEN,
-            RejectionKind::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            RejectionKind::StoreUnavailable | RejectionKind::Unconfirmed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -243,7 +245,7 @@ mod tests {
         (parts.status.as_u16(), parts.headers, body)
     }
 
-    const ALL: [(RejectionKind, u16, u16); 11] = [
+    const ALL: [(RejectionKind, u16, u16); 12] = [
         (RejectionKind::KeyRequired, 400, 400),
         (RejectionKind::KeyInvalid(InvalidKey::Empty), 400, 400),
         (RejectionKind::Conflict, 409, 422),
@@ -255,6 +257,7 @@ mod tests {
         (RejectionKind::BodyTimeout, 408, 408),
         (RejectionKind::ScopeMissing, 403, 403),
         (RejectionKind::StoreUnavailable, 503, 503),
+        (RejectionKind::Unconfirmed, 503, 503),
     ];
 
     #[test]

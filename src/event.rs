@@ -127,6 +127,8 @@ pub enum Cause {
     BodyFailed,
     /// The claim could not be confirmed in time, and the request was refused.
     ClaimUnconfirmed,
+    /// The handler's own transaction, in which the answer was to be recorded, was rolled back.
+    RolledBack,
 }
 
 impl Cause {
@@ -140,6 +142,7 @@ impl Cause {
             Self::OverLimit => "over_limit",
             Self::BodyFailed => "body_failed",
             Self::ClaimUnconfirmed => "claim_unconfirmed",
+            Self::RolledBack => "rolled_back",
         }
     }
 }

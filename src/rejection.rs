@@ -26,6 +26,9 @@
 //! ## idempotency_store_unavailable
 //! The store of keys cannot be reached or is full. Nothing was executed; retry after
 //! `Retry-After`.
+//! ## idempotency_unconfirmed
+//! The operation's own transaction was rolled back, or its end is not known. Retry after
+//! `Retry-After`: the operation is carried out once.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -60,6 +63,8 @@ pub enum RejectionKind {
     ScopeMissing,
     /// The store cannot be reached or is full.
     StoreUnavailable,
+    /// The handler's own transaction was rolled back, or its end is not known.
+    Unconfirmed,
 }
 
 impl RejectionKind {
@@ -77,6 +82,7 @@ impl RejectionKind {
             Self::BodyUnreadable | Self::BodyTimeout => "idempotency_body_unreadable",
             Self::ScopeMissing => "idempotency_scope_missing",
             Self::StoreUnavailable => "idempotency_store_unavailable",
+            Self::Unconfirmed => "idempotency_unconfirmed",
         }
     }
 
@@ -95,6 +101,7 @@ impl RejectionKind {
             Self::BodyTimeout => "Request body too slow",
             Self::ScopeMissing => "Scope missing",
             Self::StoreUnavailable => "Idempotency store unavailable",
+            Self::Unconfirmed => "Operation unconfirmed",
         }
     }
 
@@ -124,6 +131,10 @@ impl RejectionKind {
             Self::StoreUnavailable => {
                 "The store of idempotency keys is unavailable. Nothing was executed."
             }
+            Self::Unconfirmed => {
+                "The operation was not confirmed. Retry it with the same idempotency key: it is \
+                 carried out once."
+            }
         })
     }
 
@@ -132,7 +143,11 @@ impl RejectionKind {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::InFlight | Self::StoreUnavailable | Self::BodyUnreadable | Self::BodyTimeout
+            Self::InFlight
+                | Self::StoreUnavailable
+                | Self::Unconfirmed
+                | Self::BodyUnreadable
+                | Self::BodyTimeout
         )
     }
 

@@ -33,7 +33,7 @@ impl Code {
             RejectionKind::BodyUnreadable => Self::Cancelled,
             RejectionKind::BodyTimeout => Self::DeadlineExceeded,
             RejectionKind::ScopeMissing => Self::PermissionDenied,
-            RejectionKind::StoreUnavailable => Self::Unavailable,
+            RejectionKind::StoreUnavailable | RejectionKind::Unconfirmed => Self::Unavailable,
         }
     }
 
@@ -65,6 +65,7 @@ mod tests {
             (RejectionKind::BodyTimeout, Tonic::DeadlineExceeded),
             (RejectionKind::ScopeMissing, Tonic::PermissionDenied),
             (RejectionKind::StoreUnavailable, Tonic::Unavailable),
+            (RejectionKind::Unconfirmed, Tonic::Unavailable),
         ];
         let code = |contract: &WireContract, kind| {
             let code = Code::of(kind, contract.status(kind));

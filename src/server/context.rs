@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use super::flight::Flight;
-use crate::{key::Key, record_key::RecordKey, store::Fence};
+use crate::{
+    key::Key,
+    record_key::RecordKey,
+    store::{Fence, Lease},
+};
 
 /// The operation a handler carries out: an extension of each keyed request.
 ///
@@ -80,6 +84,13 @@ impl Idempotency {
     /// can be cancelled.
     pub async fn lease_lost(&self) {
         self.0.lost().await;
+    }
+}
+
+/// For stores that do more for a handler than the layer asks of them.
+impl AsRef<Lease> for Idempotency {
+    fn as_ref(&self) -> &Lease {
+        &self.0.lease
     }
 }
 

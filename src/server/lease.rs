@@ -29,6 +29,10 @@ pub(super) enum Settled {
     Lost(Standing),
     /// The store did not answer while the lease lived.
     Unrecorded,
+    /// Nor that the handler's transaction was committed: the answer must not be given.
+    Unconfirmed,
+    /// The handler's transaction was rolled back: what the answer tells of never happened.
+    RolledBack,
 }
 
 /// A lease that this process holds and renews, until it is completed, released or dropped.
@@ -74,8 +78,10 @@ impl<S: Store> Held<S> {
             let store = &self.turn.node().store;
             let sent = store.complete(&self.flight.lease, record, retention);
             if let Some(settled) = self.send(Verb::Complete, sent).await {
-                if let Settled::Kept = settled {
-                    self.turn.end(Some(verdict::of_record(record.clone())));
+                match settled {
+                    Settled::Kept => self.turn.end(Some(verdict::of_record(record.clone()))),
+                    Settled::RolledBack => self.free().await,
+                    Settled::Lost(_) | Settled::Unrecorded | Settled::Unconfirmed => {}
                 }
                 return settled;
             }
@@ -90,10 +96,27 @@ impl<S: Store> Held<S> {
     }
 
     fn unrecorded(&self) -> Settled {
+        self.flight.settled();
+        if self.flight.lease.has_attachment() {
+            return Settled::Unconfirmed;
+        }
         let key = self.flight.lease.key();
         self.flight.config.emit(&Event::Unrecorded { key });
-        self.flight.settled();
         Settled::Unrecorded
+    }
+
+    /// Gives the key of an operation back that was rolled back; if the store does not answer,
+    /// the lease lapses. Boxed, as it is rare.
+    fn free(&self) -> Pin<Box<impl Future<Output = ()>>> {
+        Box::pin(async move {
+            let mut pause = FIRST_PAUSE;
+            for _ in 0..self.flight.config.store_attempts {
+                let released = self.send_release(Cause::RolledBack).await;
+                if released.is_some() || !self.pause(&mut pause).await {
+                    break;
+                }
+            }
+        })
     }
 
     /// Seals the key: done, nothing to replay. Boxed, as it is rare.
@@ -160,6 +183,7 @@ impl<S: Store> Held<S> {
                 self.flight.tell_lost();
                 Settled::Lost(standing)
             }
+            Ok(Completion::RolledBack) => Settled::RolledBack,
             Err(error) if error.kind() == StoreErrorKind::Corrupt => self.unrecorded(),
             Err(_) => return None,
         };
@@ -245,7 +269,7 @@ async fn renew<S: Store>(node: Arc<Node<S>>, flight: Arc<Flight>, sent: Instant)
     let key = flight.lease.key();
     match call(&flight.config, Verb::Renew, key, renewal).await {
         Ok(Completion::Applied | Completion::AlreadyApplied) => flight.renewed(&node.clock, sent),
-        Ok(Completion::Lost(_)) => flight.lose(),
+        Ok(Completion::Lost(_) | Completion::RolledBack) => flight.lose(),
         Err(_) if flight.remaining(&node.clock).is_zero() => flight.lose(),
         Err(_) => {}
     }

@@ -171,7 +171,7 @@ pub use self::{
     node::Drained,
     recording::BrokeOff,
     request_body::RequestBody,
-    response_body::{CutShort, LeaseLost, ResponseBody},
+    response_body::{CutShort, LeaseLost, ResponseBody, Unconfirmed},
     service::Idempotency,
 };
 

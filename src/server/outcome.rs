@@ -4,6 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,8 +28,9 @@ use crate::{
     policy::{Directive, Outcome},
     record::Record,
     record_key::RecordKey,
+    rejection::RejectionKind,
     store::Store,
-    verdict,
+    verdict::{self, Verdict},
 };
 
 impl<S: Store> Shared<S> {
@@ -160,6 +162,10 @@ impl<S: Store> Shared<S> {
             Settled::Kept => response,
             Settled::Unrecorded => self.mark(response, Protection::Unrecorded),
             Settled::Lost(standing) => self.reply(key, verdict::on_loss(standing, fingerprint)),
+            Settled::Unconfirmed | Settled::RolledBack => {
+                let retry = Some(Duration::from_secs(1));
+                self.reply(key, Verdict::Reject(RejectionKind::Unconfirmed, retry))
+            }
         }
     }
 }

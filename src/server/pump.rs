@@ -12,7 +12,7 @@ use super::{
     gather::poll_caught,
     lease::{Held, Settled},
     recording::{End, Recording},
-    response_body::{CutShort, LeaseLost},
+    response_body::{CutShort, LeaseLost, Unconfirmed},
 };
 use crate::{
     event::Cause,
@@ -126,6 +126,7 @@ where
         let (settled, _) = settle_whole(self.held, self.head, frames, trailers.as_ref()).await;
         match settled {
             Settled::Lost(_) => End::failed(LeaseLost),
+            Settled::Unconfirmed | Settled::RolledBack => End::failed(Unconfirmed),
             Settled::Kept | Settled::Unrecorded => End::Whole(trailers),
         }
     }
@@ -161,10 +162,11 @@ enum Read {
     Beyond(Bytes),
 }
 
-/// Settles the key of an answer that cannot be kept. `Some` if the lease was lost.
+/// Settles the key of an answer that cannot be kept. `Some` if it must not be given either.
 async fn unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Option<End> {
     match settle_unkept(held, head, cause).await {
         Settled::Lost(_) => Some(End::failed(LeaseLost)),
+        Settled::Unconfirmed | Settled::RolledBack => Some(End::failed(Unconfirmed)),
         Settled::Kept | Settled::Unrecorded => None,
     }
 }
@@ -189,7 +191,8 @@ pub(super) async fn settle_whole<S: Store>(
     (settled, record)
 }
 
-/// Seals or releases, as configured for `cause`.
+/// Seals or releases, as configured for `cause`. Seals where the handler left a transaction:
+/// the answer leaves, so what it tells of must have happened.
 pub(super) async fn settle_unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Settled {
     let config = &held.flight().config;
     let unkept = match cause {
@@ -197,8 +200,10 @@ pub(super) async fn settle_unkept<S: Store>(held: Held<S>, head: &Head, cause: C
         _ => config.broken_body,
     };
     match unkept {
-        Unkept::Seal => held.seal(head.fingerprint, head.retention, cause).await,
-        Unkept::DangerRelease => held.release(cause).await,
+        Unkept::DangerRelease if !held.flight().lease.has_attachment() => held.release(cause).await,
+        Unkept::DangerRelease | Unkept::Seal => {
+            held.seal(head.fingerprint, head.retention, cause).await
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pin_project! {
     /// recorded, or a refusal.
     ///
     /// Its error is the inner body's, boxed; or, for a body that is being recorded, that
-    /// the lease was lost ([`LeaseLost`]) or the recording was cut short ([`CutShort`]).
+    /// the lease was lost ([`LeaseLost`]), the handler's transaction was not confirmed
+    /// ([`Unconfirmed`]), or the recording was cut short ([`CutShort`]).
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -59,6 +60,13 @@ pub(super) enum Rest<B> {
 #[error("the operation lost its lease: this answer is not the recorded one")]
 #[non_exhaustive]
 pub struct LeaseLost;
+
+/// The handler's own transaction was rolled back while its response streamed, or its end is
+/// not known: this answer must not be taken for the recorded one.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the operation was not confirmed: this answer is not the recorded one")]
+#[non_exhaustive]
+pub struct Unconfirmed;
 
 /// The task that recorded the response was stopped before its end.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

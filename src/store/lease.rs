@@ -1,6 +1,11 @@
 //! A claim that was won, and how it ends.
 
-use std::{fmt, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{record::Record, record_key::RecordKey};
 
@@ -12,6 +17,7 @@ pub struct Lease {
     fence: Fence,
     attempt: u32,
     duration: Duration,
+    attachment: Attachment,
 }
 
 impl Lease {
@@ -28,6 +34,7 @@ impl Lease {
             fence,
             attempt,
             duration,
+            attachment: Attachment::default(),
         }
     }
 
@@ -59,6 +66,60 @@ impl Lease {
     #[must_use]
     pub fn duration(&self) -> Duration {
         self.duration
+    }
+
+    /// For stores that complete a key in the handler's own transaction: leaves something for
+    /// [`complete`](super::Store::complete) to find with the lease, which handlers get by
+    /// [`AsRef`] of their [`Idempotency`](crate::Idempotency).
+    ///
+    /// From then on an answer that the store does not say it has recorded is not given.
+    ///
+    /// # Errors
+    ///
+    /// Gives `attachment` back if there is one already.
+    pub fn attach<T: Any + Send + Sync>(&self, attachment: Arc<T>) -> Result<(), Arc<T>> {
+        let attached = self.attachment.0.set(Arc::<T>::clone(&attachment));
+        attached.map_err(|_| attachment)
+    }
+
+    /// What was [attached](Self::attach), if it is a `T`.
+    #[must_use]
+    pub fn attached<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let attachment = self.attachment.0.get()?;
+        Arc::clone(attachment).downcast().ok()
+    }
+
+    /// Whether something was [attached](Self::attach).
+    #[must_use]
+    pub fn has_attachment(&self) -> bool {
+        self.attachment.0.get().is_some()
+    }
+}
+
+impl AsRef<Lease> for Lease {
+    fn as_ref(&self) -> &Lease {
+        self
+    }
+}
+
+/// Says nothing about which lease it is, so all are equal.
+#[derive(Clone, Default)]
+struct Attachment(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl PartialEq for Attachment {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Attachment {}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0.get() {
+            Some(_) => "Some(…)",
+            None => "None",
+        })
     }
 }
 
@@ -135,6 +196,9 @@ pub enum Completion {
     AlreadyApplied,
     /// Refused: the lease was lost. This stands there now.
     Lost(Standing),
+    /// Refused: the transaction the handler had [attached](Lease::attach) was rolled back, and
+    /// what it wrote with it. The key is still held.
+    RolledBack,
 }
 
 /// What stands under a key whose lease was lost.
