@@ -36,12 +36,13 @@
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
 //! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
 //! | `derive` | keys from content: module `derive` | |
+//! | `redis` | [`RedisStore`], for Redis, Valkey and their clusters | |
 //! | `postgres` | [`PostgresStore`]; needs Rust 1.94 | |
 //! | `conformance` | the laws of a store as a test suite | |
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "memory", feature = "postgres")),
+    not(all(feature = "memory", feature = "postgres", feature = "redis")),
     allow(rustdoc::broken_intra_doc_links)
 )]
 #![forbid(unsafe_code)]
@@ -78,6 +79,8 @@ pub use self::metrics::MetricsObserver;
 pub use self::store::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use self::store::PostgresStore;
+#[cfg(feature = "redis")]
+pub use self::store::RedisStore;
 pub use self::{
     codec::DecodeError,
     contract::WireContract,

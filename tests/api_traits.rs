@@ -124,3 +124,15 @@ fn sizes() {
     assert!(size_of::<Key>() <= size_of::<http::HeaderValue>() + 8);
     assert_eq!(size_of::<Frames>(), size_of::<bytes::Bytes>());
 }
+
+/// Types behind features.
+#[cfg(feature = "redis")]
+mod redis {
+    use super::{Fault, Plain, Store};
+    use tower_idempotency::{RedisStore, store::redis::ConnectError};
+
+    have! {
+        RedisStore: Plain, Clone, Store;
+        ConnectError: Fault;
+    }
+}

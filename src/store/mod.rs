@@ -36,6 +36,8 @@ mod lease;
 mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod resolution;
 mod shared;
 mod slot;
@@ -48,6 +50,8 @@ use crate::{record::Record, record_key::RecordKey};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 pub use self::{
     claim::{AfterCrash, Claim, Claimed},
     error::{StoreError, StoreErrorKind},

@@ -9,5 +9,8 @@
 pub mod keeper;
 pub mod postgres;
 pub mod redis;
+pub mod redis_cluster;
 
-pub use self::{keeper::Signal, postgres::PostgresServer, redis::RedisServer};
+pub use self::{
+    keeper::Signal, postgres::PostgresServer, redis::RedisServer, redis_cluster::RedisCluster,
+};

@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    process::Command,
 };
 
 use super::keeper::{Keeper, Signal, directory, free_port};
@@ -42,6 +43,20 @@ impl RedisServer {
 
     pub fn signal(&mut self, signal: Signal) {
         self.keeper.signal(signal);
+    }
+
+    /// What it answers to a command, as `redis-cli` shows it.
+    pub fn cli(&self, command: &str) -> String {
+        let port = self.port.to_string();
+        let words = command.split(' ');
+        let output = Command::new("redis-cli")
+            .args(["-p", &port])
+            .args(words)
+            .output();
+        String::from_utf8(output.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     pub fn port(&self) -> u16 {

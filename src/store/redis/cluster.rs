@@ -1,0 +1,228 @@
+//! Many servers, each with its slots.
+//!
+//! The cluster connection of the `redis` crate resends on its own, so that its last error
+//! says nothing about the sends before; it covers only the first command of a pipeline with
+//! `ASKING`; and it keeps a connection that does not answer. So the keys find their servers
+//! here.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{Client, ConnectionAddr, ConnectionInfo, RedisResult, ServerErrorKind, Value};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    fault::{Homeless, not_sent},
+    line::Line,
+    script::{self, Call, Form, Owner},
+    slots::{self, Node, Range, redirection, slot_of},
+};
+use crate::store::StoreError;
+
+pub(super) struct Cluster {
+    /// How to reach some servers; how to reach the first holds for all others, too.
+    seeds: Vec<ConnectionInfo>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: HashMap<Node, Arc<Line>>,
+    /// Empty if it has to be read anew.
+    ranges: Arc<[Range]>,
+}
+
+/// One for a map that is old, one for a slot on its way, and one more.
+const MOST_REDIRECTIONS: usize = 4;
+
+impl Cluster {
+    pub(super) fn new(seeds: Vec<ConnectionInfo>) -> Self {
+        Self {
+            seeds,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Runs a script where its key is, and follows the key if it has moved.
+    pub(super) async fn ask(
+        &self,
+        call: &Call<'_>,
+        form: Form,
+        patience: Duration,
+    ) -> Result<Vec<Value>, StoreError> {
+        let deadline = Instant::now() + patience;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let mut node = self.primary_of(slot_of(call.key), left()).await?;
+        let mut owner = Owner::Settled;
+        for _ in 0..=MOST_REDIRECTIONS {
+            let line = self.line(&node).map_err(not_sent)?;
+            let asked = line.ask(&call.commands(form, owner), left()).await;
+            let replies = asked.inspect_err(|_| self.distrust())?;
+            match self.redirected(&replies, owner, &node) {
+                Some((next, its)) => (node, owner) = (next, its),
+                None if owner == Owner::Importing => {
+                    return Ok(replies.into_iter().skip(1).step_by(2).collect());
+                }
+                None => return Ok(replies),
+            }
+        }
+        Err(StoreError::not_applied(Homeless))
+    }
+
+    fn redirected(&self, replies: &[Value], owner: Owner, asked: &Node) -> Option<(Node, Owner)> {
+        let own = match owner {
+            Owner::Settled => replies,
+            Owner::Importing => replies.get(1..)?,
+        };
+        let error = script::error(own)?;
+        let next = redirection(error.details()?, asked);
+        match error.kind()? {
+            ServerErrorKind::Moved => {
+                self.distrust();
+                Some((next?, Owner::Settled))
+            }
+            ServerErrorKind::Ask => Some((next?, Owner::Importing)),
+            ServerErrorKind::ClusterDown => {
+                self.distrust();
+                None
+            }
+            _ => None,
+        }
+    }
+
+    async fn primary_of(&self, slot: u16, patience: Duration) -> Result<Node, StoreError> {
+        let known = Arc::clone(&self.state().ranges);
+        let ranges = match known.is_empty() {
+            true => self.survey(patience).await?,
+            false => known,
+        };
+        let range = ranges
+            .iter()
+            .find(|range| (range.first..=range.last).contains(&slot));
+        match range {
+            Some(range) => Ok(range.primary.clone()),
+            None => {
+                self.distrust();
+                Err(StoreError::not_applied(Homeless))
+            }
+        }
+    }
+
+    /// Asks all servers known who has which slot; the first to answer is believed.
+    async fn survey(&self, patience: Duration) -> Result<Arc<[Range]>, StoreError> {
+        let mut asked = JoinSet::new();
+        for node in self.known() {
+            let line = self.line(&node).map_err(not_sent)?;
+            asked.spawn(async move { ranges_at(&line, &node, patience).await });
+        }
+        let mut error = StoreError::not_applied(Homeless);
+        while let Some(answer) = asked.join_next().await {
+            match answer {
+                Ok(Ok(ranges)) => {
+                    let ranges: Arc<[Range]> = ranges.into();
+                    self.trust(&ranges)?;
+                    return Ok(ranges);
+                }
+                Ok(Err(failed)) => error = StoreError::not_applied(failed),
+                Err(_) => {}
+            }
+        }
+        Err(error)
+    }
+
+    /// Keeps a line to each primary, and to no other.
+    fn trust(&self, ranges: &Arc<[Range]>) -> Result<(), StoreError> {
+        for range in &**ranges {
+            self.line(&range.primary).map_err(not_sent)?;
+        }
+        let is_primary = |node: &Node| ranges.iter().any(|range| range.primary == *node);
+        let mut state = self.state();
+        state.lines.retain(|node, _| is_primary(node));
+        state.ranges = Arc::clone(ranges);
+        Ok(())
+    }
+
+    /// The servers in use, and the seeds.
+    fn known(&self) -> Vec<Node> {
+        let mut known: Vec<_> = self.state().lines.keys().cloned().collect();
+        for seed in self.seeds.iter().filter_map(|seed| node_at(seed.addr())) {
+            if !known.contains(&seed) {
+                known.push(seed);
+            }
+        }
+        known
+    }
+
+    /// The servers with slots, by a map read anew.
+    pub(super) async fn primaries(&self, patience: Duration) -> Result<Vec<Arc<Line>>, StoreError> {
+        self.survey(patience).await?;
+        Ok(self.state().lines.values().cloned().collect())
+    }
+
+    /// The servers heard of.
+    pub(super) fn lines(&self) -> RedisResult<Vec<Arc<Line>>> {
+        self.known().iter().map(|node| self.line(node)).collect()
+    }
+
+    fn line(&self, node: &Node) -> RedisResult<Arc<Line>> {
+        let mut state = self.state();
+        if let Some(line) = state.lines.get(node) {
+            return Ok(Arc::clone(line));
+        }
+        let seed = self.seeds[0].clone();
+        let addr = address(seed.addr(), node);
+        let line = Arc::new(Line::new(Client::open(seed.set_addr(addr))?));
+        state.lines.insert(node.clone(), Arc::clone(&line));
+        Ok(line)
+    }
+
+    /// Has the map read anew before the next call.
+    fn distrust(&self) {
+        self.state().ranges = Arc::default();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn ranges_at(line: &Line, node: &Node, patience: Duration) -> Result<Vec<Range>, StoreError> {
+    let mut commands = redis::pipe();
+    commands.cmd("CLUSTER").arg("SLOTS");
+    let replies = line.ask(&commands, patience).await?;
+    let ranges = replies.first().and_then(|reply| slots::ranges(reply, node));
+    ranges
+        .filter(|ranges| !ranges.is_empty())
+        .ok_or_else(|| StoreError::not_applied(Homeless))
+}
+
+fn node_at(address: &ConnectionAddr) -> Option<Node> {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some(Node {
+            host: host.clone(),
+            port: *port,
+        }),
+        _ => None,
+    }
+}
+
+/// The address of `node`, with TLS as for the seed.
+fn address(seed: &ConnectionAddr, node: &Node) -> ConnectionAddr {
+    let Node { host, port } = node.clone();
+    match seed.clone() {
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure,
+            tls_params,
+        },
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}

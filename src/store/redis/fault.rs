@@ -1,0 +1,60 @@
+//! What went wrong, as a store says it.
+
+use std::time::Duration;
+
+use redis::{RedisError, ServerError};
+
+use crate::store::StoreError;
+
+/// The server did not answer in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the server did not answer within {0:?}")]
+pub(super) struct Silent(pub(super) Duration);
+
+/// The key changed again and again while it was looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("the key changed each time it was looked at")]
+pub(super) struct Restless;
+
+/// No server of the cluster says that it has the slot of the key.
+#[derive(Debug, thiserror::Error)]
+#[error("no server of the cluster has the slot of the key")]
+pub(super) struct Homeless;
+
+/// A reply is not one that the command has.
+#[derive(Debug, thiserror::Error)]
+#[error("the server answered with something unexpected")]
+pub(super) struct Unexpected;
+
+/// Under the key stands something that this store did not write, or it was damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("the value under the key is not a record of this store")]
+pub(super) struct NotARecord;
+
+/// The write was done, but might be lost with the primary.
+#[derive(Debug, thiserror::Error)]
+#[error("{confirmed} of {wanted} replicas confirmed the write in time")]
+pub(super) struct Unconfirmed {
+    pub(super) confirmed: u64,
+    pub(super) wanted: u32,
+}
+
+/// There was no connection to send anything on.
+pub(super) fn not_sent(error: RedisError) -> StoreError {
+    StoreError::not_applied(error)
+}
+
+/// The connection failed with a call on it.
+pub(super) fn lost(error: RedisError) -> StoreError {
+    StoreError::unknown(error)
+}
+
+/// The server refused a script. Scripts fail before their first write or not at all.
+pub(super) fn refused(error: ServerError) -> StoreError {
+    // Redis 6.2 puts the error of a command into the text of that of the script.
+    let text = error.details().unwrap_or_default();
+    if error.code() == "OOM" || text.contains("OOM command not allowed") {
+        return StoreError::full();
+    }
+    StoreError::not_applied(RedisError::from(error))
+}

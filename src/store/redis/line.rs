@@ -1,0 +1,112 @@
+//! One connection to one server, shared by all calls, and replaced when it fails.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value, aio};
+use tokio::time::{Instant, timeout_at};
+
+use super::fault::{Silent, lost, not_sent};
+use crate::store::StoreError;
+
+/// The way to one server. Replies find their callers by their order, so that a call which
+/// is given up takes nobody else's. A connection that leaves a call unanswered for too
+/// long is dropped all the same: nobody knows what is wrong with it.
+pub(super) struct Line {
+    client: Client,
+    current: Mutex<Option<Connection>>,
+    /// Held while connecting: one connection is enough.
+    connecting: tokio::sync::Mutex<u64>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    wire: aio::MultiplexedConnection,
+    number: u64,
+}
+
+impl Line {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(0),
+        }
+    }
+
+    /// A connection of its own, that hears what is published. The caller keeps the time.
+    pub(super) async fn listen(&self) -> RedisResult<aio::PubSub> {
+        self.client.get_async_pubsub().await
+    }
+
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
+    /// Sends the commands in one go. The replies, errors of the server among them, are as
+    /// many as the commands.
+    pub(super) async fn ask(
+        &self,
+        commands: &Pipeline,
+        patience: Duration,
+    ) -> Result<Vec<Value>, StoreError> {
+        let deadline = Instant::now() + patience;
+        let silent = || Silent(patience);
+        let connection = match timeout_at(deadline, self.connection()).await {
+            Ok(connection) => connection.map_err(not_sent)?,
+            Err(_) => return Err(StoreError::not_applied(silent())),
+        };
+        let mut wire = connection.wire;
+        let sent = wire.send_packed_commands(commands, 0, commands.len());
+        let error = match timeout_at(deadline, sent).await {
+            Ok(Ok(replies)) => return Ok(replies),
+            Ok(Err(error)) => lost(error),
+            Err(_) => StoreError::unknown(silent()),
+        };
+        self.discard(connection.number);
+        Err(error)
+    }
+
+    async fn connection(&self) -> RedisResult<Connection> {
+        if let Some(connection) = &*self.current() {
+            return Ok(connection.clone());
+        }
+        let mut number = self.connecting.lock().await;
+        // Another call may have connected meanwhile.
+        if let Some(connection) = &*self.current() {
+            return Ok(connection.clone());
+        }
+        *number += 1;
+        let number = *number;
+        let wire = self.connect().await?;
+        let connection = Connection { wire, number };
+        *self.current() = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// The caller keeps the time.
+    async fn connect(&self) -> RedisResult<aio::MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
+        let client = &self.client;
+        client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+    }
+
+    /// Unless it was replaced already.
+    fn discard(&self, number: u64) {
+        let mut current = self.current();
+        if current.as_ref().is_some_and(|it| it.number == number) {
+            *current = None;
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

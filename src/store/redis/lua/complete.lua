@@ -1,0 +1,22 @@
+-- ARGV: token, fence, fingerprint, retention in microseconds, channel, record.
+if not is_owner(ARGV[1], ARGV[2]) then
+    return standing()
+end
+if held.state == COMPLETED then
+    -- Writes what stands there already, so that a WAIT of this connection covers it.
+    redis.call('SETRANGE', KEYS[1], 0, '1')
+    return { 'already applied' }
+end
+
+put({
+    state = COMPLETED,
+    waiting = '0',
+    token = held.token,
+    fingerprint = ARGV[3],
+    fence = held.fence,
+    deadline = now + tonumber(ARGV[4]),
+    attempt = held.attempt,
+    retention = 0,
+}, ARGV[6])
+wake(ARGV[5])
+return { 'applied' }

@@ -1,0 +1,20 @@
+-- Puts an answer in the place of a lapsed lease. ARGV: the fence seen, fingerprint,
+-- retention in microseconds, record.
+if not held or held.state == COMPLETED or now < held.deadline then
+    return standing()
+elseif held.fence ~= tonumber(ARGV[1]) then
+    return { 'changed' }
+end
+
+put({
+    state = COMPLETED,
+    waiting = '0',
+    -- Nobody's: whoever held the lease does not own this answer.
+    token = string.rep('\0', 16),
+    fingerprint = ARGV[2],
+    fence = next_fence(),
+    deadline = now + tonumber(ARGV[3]),
+    attempt = held.attempt,
+    retention = 0,
+}, ARGV[4])
+return { 'applied' }

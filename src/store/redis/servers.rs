@@ -1,0 +1,83 @@
+//! Where the keys are: on one server, or spread over a cluster.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{RedisResult, Value, aio::PubSub};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    cluster::Cluster,
+    fault::{Homeless, not_sent},
+    line::Line,
+    script::{Call, Form, Owner, Reply, is_unknown_script},
+};
+use crate::store::StoreError;
+
+pub(super) enum Servers {
+    One(Arc<Line>),
+    Cluster(Cluster),
+}
+
+impl Servers {
+    /// Runs a script where its key is, in one round trip; in two where the server has not
+    /// seen the script before.
+    pub(super) async fn run(
+        &self,
+        call: &Call<'_>,
+        patience: Duration,
+    ) -> Result<Reply, StoreError> {
+        let deadline = Instant::now() + patience;
+        let mut replies = self.ask(call, Form::Hash, patience).await?;
+        if is_unknown_script(&replies) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            replies = self.ask(call, Form::Text, left).await?;
+        }
+        call.reply(replies)
+    }
+
+    async fn ask(
+        &self,
+        call: &Call<'_>,
+        form: Form,
+        patience: Duration,
+    ) -> Result<Vec<Value>, StoreError> {
+        match self {
+            Self::One(line) => {
+                line.ask(&call.commands(form, Owner::Settled), patience)
+                    .await
+            }
+            Self::Cluster(cluster) => cluster.ask(call, form, patience).await,
+        }
+    }
+
+    /// The servers that take writes.
+    pub(super) async fn primaries(&self, patience: Duration) -> Result<Vec<Arc<Line>>, StoreError> {
+        match self {
+            Self::One(line) => Ok(vec![Arc::clone(line)]),
+            Self::Cluster(cluster) => cluster.primaries(patience).await,
+        }
+    }
+
+    /// The servers heard of so far.
+    pub(super) fn known(&self) -> RedisResult<Vec<Arc<Line>>> {
+        match self {
+            Self::One(line) => Ok(vec![Arc::clone(line)]),
+            Self::Cluster(cluster) => cluster.lines(),
+        }
+    }
+
+    /// A connection that hears what is published, to any server: a cluster passes on what
+    /// is published with `PUBLISH`, which `SPUBLISH`, unknown before Redis 7, would not
+    /// have it do.
+    pub(super) async fn listen(&self, patience: Duration) -> Result<PubSub, StoreError> {
+        let mut failed = StoreError::not_applied(Homeless);
+        for line in self.known().map_err(not_sent)? {
+            match timeout(patience, line.listen()).await {
+                Ok(Ok(listener)) => return Ok(listener),
+                Ok(Err(error)) => failed = not_sent(error),
+                Err(_) => {}
+            }
+        }
+        Err(failed)
+    }
+}

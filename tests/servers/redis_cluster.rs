@@ -1,0 +1,119 @@
+//! A Redis cluster.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{keeper::free_port, redis::RedisServer};
+
+/// Three primaries with a third of the slots each.
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+const THIRDS: [&str; 3] = ["0 5460", "5461 10922", "10923 16383"];
+
+impl RedisCluster {
+    /// Starts it, and waits until each server knows of all slots.
+    ///
+    /// # Panics
+    ///
+    /// If they do not within 30 s.
+    pub fn start() -> Self {
+        let mut nodes = Vec::new();
+        let mut first = None;
+        for slots in THIRDS {
+            let (node, bus) = start_node();
+            node.cli(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+            let (port, bus) = first.get_or_insert((node.port(), bus));
+            node.cli(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
+            nodes.push(node);
+        }
+        let cluster = Self { nodes };
+        cluster.until_whole();
+        cluster
+    }
+
+    fn until_whole(&self) {
+        let began = Instant::now();
+        let is_whole = |node: &RedisServer| {
+            let info = node.cli("CLUSTER INFO");
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        };
+        while !self.nodes.iter().all(is_whole) {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(RedisServer::url).collect()
+    }
+
+    /// Which node has the slot of `key`.
+    pub fn home(&self, key: &str) -> usize {
+        let has = |node: &RedisServer| !node.cli(&format!("EXISTS {key}")).contains("MOVED");
+        self.nodes
+            .iter()
+            .position(has)
+            .expect("a node has the slot")
+    }
+
+    /// Begins to move the slot of `key` to another node: from now on a key that is not at
+    /// its home is asked for at the other node.
+    pub fn begin_move(&self, key: &str) -> Move<'_> {
+        let home = self.home(key);
+        let (from, to) = (&self.nodes[home], &self.nodes[(home + 1) % 3]);
+        let slot = from.cli(&format!("CLUSTER KEYSLOT {key}"));
+        let (from_id, to_id) = (from.cli("CLUSTER MYID"), to.cli("CLUSTER MYID"));
+        to.cli(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        from.cli(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        Move {
+            from,
+            to,
+            slot,
+            to_id,
+        }
+    }
+}
+
+/// A slot on its way.
+pub struct Move<'a> {
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+    slot: String,
+    to_id: String,
+}
+
+impl Move<'_> {
+    /// Takes a key along.
+    pub fn take(&self, key: &str) {
+        let port = self.to.port();
+        let moved = self
+            .from
+            .cli(&format!("MIGRATE 127.0.0.1 {port} {key} 0 5000"));
+        assert_eq!(moved, "OK");
+    }
+
+    pub fn finish(self) {
+        let Self { slot, to_id, .. } = &self;
+        for node in [self.to, self.from] {
+            node.cli(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+        }
+    }
+}
+
+fn start_node() -> (RedisServer, u16) {
+    let bus = free_port();
+    let bus_text = bus.to_string();
+    let options = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus_text,
+        "--cluster-node-timeout",
+        "5000",
+    ];
+    (RedisServer::start_with(&options), bus)
+}

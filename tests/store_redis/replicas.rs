@@ -1,0 +1,68 @@
+//! Waiting for replicas.
+
+use std::time::Duration;
+
+use tower_idempotency::{
+    RedisStore, Store as _,
+    store::{Claim, Completion, StoreErrorKind::Unknown},
+};
+
+use crate::{
+    scene::{HOUR, REQUEST, claim, complete, key, kind, name, record, replayed, won},
+    servers::{RedisServer, Signal},
+};
+
+async fn replicated(replicas: u32) -> (RedisServer, RedisServer, RedisStore) {
+    let primary = RedisServer::start();
+    let of = primary.port().to_string();
+    let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &of]);
+    while !primary.cli("INFO replication").contains("state=online") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let store = RedisStore::connect(primary.url()).await.unwrap();
+    let store = store.wait_replicas(replicas, Duration::from_millis(300));
+    (primary, replica, store)
+}
+
+#[tokio::test]
+async fn what_is_confirmed_is_on_the_replica() {
+    let (_primary, replica, store) = replicated(1).await;
+    let lease = won(claim(&store, 1).await);
+    assert_eq!(replica.cli(&format!("GETRANGE {} 1 1", name(1))), "F");
+    complete(&store, &lease, &record("first")).await;
+    assert_eq!(replica.cli(&format!("GETRANGE {} 1 1", name(1))), "C");
+    assert_eq!(replayed(claim(&store, 1).await), record("first"));
+}
+
+#[tokio::test]
+async fn without_enough_replicas_nothing_is_certain_until_it_is_sent_again() {
+    let (_primary, mut replica, store) = replicated(1).await;
+    let key = key(1);
+    let sent = Claim::new(&key, REQUEST);
+    replica.signal(Signal::Stop);
+    assert_eq!(kind(store.claim(&sent).await), Unknown);
+    assert_eq!(kind(store.claim(&sent).await), Unknown);
+    replica.signal(Signal::Continue);
+    let lease = won(store.claim(&sent).await);
+    assert_eq!(lease.attempt(), 1);
+
+    replica.signal(Signal::Stop);
+    let completion = store.complete(&lease, &record("first"), HOUR).await;
+    assert_eq!(kind(completion), Unknown);
+    // On another connection, which wrote nothing yet.
+    let other = RedisStore::clone(&store);
+    drop(store);
+    let completion = other.complete(&lease, &record("first"), HOUR).await;
+    assert_eq!(kind(completion), Unknown);
+    replica.signal(Signal::Continue);
+    let completion = other.complete(&lease, &record("first"), HOUR).await;
+    assert_eq!(completion.unwrap(), Completion::AlreadyApplied);
+}
+
+#[tokio::test]
+async fn more_replicas_than_there_are_never_confirm() {
+    let (_primary, _replica, store) = replicated(2).await;
+    assert_eq!(kind(claim(&store, 1).await), Unknown);
+    let store = store.wait_replicas(0, Duration::ZERO);
+    won(claim(&store, 2).await);
+}
