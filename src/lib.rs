@@ -35,6 +35,7 @@
 //! | `memory` | [`MemoryStore`] | yes |
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
 //! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
+//! | `client` | keys for outgoing requests, and retries under them: module `client` | |
 //! | `derive` | keys from content: module `derive` | |
 //! | `redis` | [`RedisStore`], for Redis, Valkey and their clusters | |
 //! | `postgres` | [`PostgresStore`]; needs Rust 1.94 | |
@@ -47,6 +48,8 @@
 )]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 mod codec;
 mod contract;
 #[cfg(feature = "derive")]
@@ -100,6 +103,6 @@ pub use self::{
 };
 
 /// Has the examples of the README compiled.
-#[cfg(all(doctest, feature = "memory"))]
+#[cfg(all(doctest, feature = "client", feature = "memory"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -3,6 +3,8 @@
 
 use std::{error::Error, fmt::Debug, fmt::Display, hash::Hash, str::FromStr};
 
+#[cfg(feature = "client")]
+use tower_idempotency::client;
 use tower_idempotency::{
     Accumulate, AfterCrash, ByStatus, CredentialScope, DecodeError, Directive, ExactFingerprint,
     ExtensionScope, Fingerprint, FingerprintState, Fingerprinter, Frames, HeaderKey, InvalidKey,
@@ -101,6 +103,21 @@ have! {
     tower_idempotency::PostgresStore: Plain, Clone, Store;
     tower_idempotency::store::postgres::PostgresOptions: Plain, Clone, Default;
     tower_idempotency::store::postgres::SetupError: Fault;
+}
+
+#[cfg(feature = "client")]
+have! {
+    client::SetIdempotencyKeyLayer: Plain, Clone, Default, tower::Layer<()>;
+    client::SetIdempotencyKey<()>: Plain, Clone;
+    client::ResponseFuture<()>: Plain;
+    client::UseKey: Plain, Clone, From<Key>;
+    client::KeyError: Fault, From<InvalidKey>;
+    client::UuidV7: Plain, Copy, Default, client::MakeKey;
+    client::UuidV4: Plain, Copy, Default, client::MakeKey;
+    client::DerivedKey: Plain, Clone, client::MakeKey;
+    client::IdempotentRetry: Plain, Clone, Default;
+    client::BufferedBody<()>: Plain, client::TryCloneBody;
+    dyn client::MakeKey: Send, Sync;
 }
 
 /// The store's futures can be spawned, whichever store it is.

@@ -18,7 +18,7 @@ pub(super) fn uuid8(digest: &[u8; 32]) -> Key {
     uuid(Uuid::new_v8(bytes))
 }
 
-pub(super) fn uuid(uuid: Uuid) -> Key {
+pub(crate) fn uuid(uuid: Uuid) -> Key {
     key(&uuid.to_string())
 }
 

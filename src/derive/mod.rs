@@ -42,3 +42,5 @@ mod form;
 mod window;
 
 pub use self::derivation::Derivation;
+#[cfg(feature = "client")]
+pub(crate) use self::form::uuid as uuid_key;

@@ -7,6 +7,10 @@ mod effects;
 mod lab;
 #[path = "../outside/mod.rs"]
 mod outside;
+#[cfg(feature = "client")]
+mod relay;
+#[cfg(feature = "client")]
+mod retries;
 mod settings;
 mod shutdown;
 mod startup;

@@ -1,0 +1,141 @@
+//! What an answer says about sending the request again.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, Response, StatusCode};
+
+use super::retry_after::retry_after;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// Another attempt would have the same end, or none is needed.
+    Final,
+    /// Another attempt may have another end, if it comes no sooner than this.
+    Again { after: Duration },
+}
+
+impl Advice {
+    pub(super) const AT_ONCE: Self = Self::Again {
+        after: Duration::ZERO,
+    };
+
+    /// `now` is asked for only if the answer does not tell its own time.
+    pub(super) fn of<R>(response: &Response<R>, now: impl FnOnce() -> SystemTime) -> Self {
+        let (status, headers) = (response.status(), response.headers());
+        if !is_failure(status) || is_replay(headers) {
+            return Self::Final;
+        }
+        let after = retry_after(headers, now);
+        let again = match ShouldRetry::of(headers) {
+            ShouldRetry::Yes => true,
+            ShouldRetry::No => false,
+            ShouldRetry::Unsaid => may_pass(status, after),
+        };
+        if again {
+            let after = after.unwrap_or_default();
+            Self::Again { after }
+        } else {
+            Self::Final
+        }
+    }
+}
+
+fn is_failure(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
+}
+
+/// The answer is on record, and will not change.
+fn is_replay(headers: &HeaderMap) -> bool {
+    is(headers, "idempotent-replayed", "true")
+}
+
+/// Whether what this status says may be over by itself. A conflict that tells when is a
+/// request in flight; any other one stays.
+fn may_pass(status: StatusCode, after: Option<Duration>) -> bool {
+    match status.as_u16() {
+        408 | 425 | 429 | 500..=599 => true,
+        409 => after.is_some(),
+        _ => false,
+    }
+}
+
+enum ShouldRetry {
+    Yes,
+    No,
+    Unsaid,
+}
+
+impl ShouldRetry {
+    fn of(headers: &HeaderMap) -> Self {
+        let say = |word| {
+            let names = ["x-should-retry", "stripe-should-retry"];
+            names.iter().any(|name| is(headers, name, word))
+        };
+        if say("false") {
+            Self::No
+        } else if say("true") {
+            Self::Yes
+        } else {
+            Self::Unsaid
+        }
+    }
+}
+
+fn is(headers: &HeaderMap, name: &str, word: &str) -> bool {
+    let value = headers.get(name);
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(status: u16, fields: &[(&str, &str)]) -> Advice {
+        let response = Response::builder().status(status);
+        let response = fields.iter().fold(response, |response, (name, value)| {
+            response.header(*name, *value)
+        });
+        Advice::of(&response.body(()).unwrap(), || SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn by_status() {
+        let again = |status: &u16| advice(*status, &[]) == Advice::AT_ONCE;
+        let again: Vec<_> = (200..600).filter(again).collect();
+        let expected: Vec<_> = [408, 425, 429].into_iter().chain(500..600).collect();
+        assert_eq!(again, expected);
+    }
+
+    #[test]
+    fn a_conflict_that_tells_when_is_in_flight() {
+        let after = Duration::from_secs(2);
+        let when = ("retry-after", "2");
+        assert_eq!(advice(409, &[when]), Advice::Again { after });
+        assert_eq!(advice(409, &[("x-should-retry", "false")]), Advice::Final);
+        let both = [when, ("x-should-retry", "false")];
+        assert_eq!(advice(409, &both), Advice::Final);
+    }
+
+    #[test]
+    fn the_word_of_the_server_is_stronger_than_the_status() {
+        for name in ["x-should-retry", "Stripe-Should-Retry"] {
+            assert_eq!(advice(503, &[(name, "False")]), Advice::Final);
+            assert_eq!(advice(409, &[(name, "true")]), Advice::AT_ONCE);
+            assert_eq!(advice(400, &[(name, "true")]), Advice::AT_ONCE);
+            assert_eq!(advice(400, &[(name, "perhaps")]), Advice::Final);
+            assert_eq!(advice(201, &[(name, "true")]), Advice::Final);
+        }
+        let split = [("x-should-retry", "true"), ("stripe-should-retry", "false")];
+        assert_eq!(advice(503, &split), Advice::Final);
+    }
+
+    #[test]
+    fn a_recorded_failure_does_not_change() {
+        let replayed = ("idempotent-replayed", "true");
+        assert_eq!(advice(503, &[replayed]), Advice::Final);
+        assert_eq!(
+            advice(429, &[replayed, ("retry-after", "1")]),
+            Advice::Final
+        );
+    }
+}
