@@ -81,6 +81,23 @@
 //! The services speak [`http::Request`] and [`http::Response`], as hyper-util's client does.
 //! `examples/client_retry.rs` puts them around `reqwest`.
 //!
+//! # Calls of a handler
+//!
+//! A handler that runs under a key calls other services under children of it, so that an
+//! attempt after a crash repeats none of them: [`UseKey`] with
+//! [`child_key`](crate::Idempotency::child_key).
+//!
+//! ```
+//! use http::Request;
+//! use tower_idempotency::{Idempotency, client::UseKey};
+//!
+//! fn charge(operation: &Idempotency) -> http::Result<Request<&'static str>> {
+//!     Request::post("https://api.example/v1/charges")
+//!         .extension(UseKey::from(operation.child_key("charge")))
+//!         .body("amount=100")
+//! }
+//! ```
+//!
 //! # What it does not do
 //!
 //! * Retry once the head of the answer is there: **a response body that breaks off is an error

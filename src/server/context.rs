@@ -62,7 +62,28 @@ impl Idempotency {
     }
 
     /// The key for a call this handler makes on behalf of the operation: the same for
-    /// every attempt, another for every `label`.
+    /// every attempt, also on another node and after a release, and another for every `label`.
+    ///
+    /// A process may be killed between the call and the record of the answer. The handler
+    /// then runs again; a provider that knows keys sees the same one, and does nothing twice:
+    ///
+    /// ```
+    /// use tower_idempotency::{Idempotency, Key};
+    /// # struct Provider;
+    /// # impl Provider {
+    /// #     async fn charge(&self, cents: u64, key: Key) -> String { String::new() }
+    /// #     async fn send_receipt(&self, charge: &str, key: Key) {}
+    /// # }
+    ///
+    /// async fn pay(operation: &Idempotency, cents: u64, provider: &Provider) -> String {
+    ///     let charge = provider.charge(cents, operation.child_key("charge")).await;
+    ///     // Killed here, the handler runs again: the same key, the same charge.
+    ///     provider.send_receipt(&charge, operation.child_key("receipt")).await;
+    ///     charge
+    /// }
+    /// ```
+    ///
+    /// **The provider must remember its keys for as long as the operation may be retried.**
     #[must_use]
     #[expect(
         clippy::missing_panics_doc,
