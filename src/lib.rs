@@ -27,6 +27,7 @@
 //! * What a handler may know: [`Idempotency`].
 //! * Stores, and how to write one: [`store`].
 //! * What happened: [`Event`], [`Observer`].
+//! * The other half, for clients: module `client`, and keys from content: module `derive`.
 //!
 //! # Features
 //!

@@ -34,25 +34,29 @@ async fn main() -> Result<(), BoxError> {
     let ledger = Ledger::default();
     let server = serve(ledger.clone()).await?;
     let pay = format!("http://{}/pay", relay::start(server).await?);
-    let mut client = client();
+    let client = client();
 
     println!("A payment whose answer is lost:");
     let payment = Request::post(&pay).body(Bytes::from("100"))?;
-    let response = client.ready().await?.call(payment).await?;
-    println!("  {} {}", response.status(), text(response).await?);
+    let response = client.clone().oneshot(payment).await?;
+    show(response).await?;
     assert_eq!(ledger.charges(), 1);
 
     println!("A payment that meets a busy service, under a key of its own:");
     let payment = Request::post(&pay).extension(UseKey::new("order-42"));
-    let payment = payment.body(Bytes::from("busy"))?;
-    let response = client.ready().await?.call(payment).await?;
-    println!("  {} {}", response.status(), text(response).await?);
+    let response = client
+        .clone()
+        .oneshot(payment.body(Bytes::from("busy"))?)
+        .await?;
+    show(response).await?;
     assert_eq!(ledger.charges(), 2);
 
     println!("A payment whose key is none:");
     let payment = Request::post(&pay).extension(UseKey::new("order\n42"));
-    let payment = payment.body(Bytes::from("100"))?;
-    let error = client.ready().await?.call(payment).await.err();
+    let error = client
+        .oneshot(payment.body(Bytes::from("100"))?)
+        .await
+        .err();
     println!("  {}", error.ok_or("it was sent")?);
 
     println!("Two payments, {} charges.", ledger.charges());
@@ -87,8 +91,10 @@ fn client()
         })
 }
 
-async fn text(response: Response<reqwest::Body>) -> reqwest::Result<String> {
-    reqwest::Response::from(response).text().await
+async fn show(response: Response<reqwest::Body>) -> reqwest::Result<()> {
+    let response = reqwest::Response::from(response);
+    println!("  {} {}", response.status(), response.text().await?);
+    Ok(())
 }
 
 /// The charges that were made.

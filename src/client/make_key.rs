@@ -67,8 +67,8 @@ impl From<InvalidKey> for KeyError {
     }
 }
 
-/// A new UUID of version 7 for each operation: 74 random bits behind the time in
-/// milliseconds, so that keys made one after the other lie close together in an index.
+/// A new UUID of version 7 for each operation: the time in milliseconds, then 74 bits of
+/// counter and chance, so that keys made one after the other lie close together in an index.
 ///
 /// **The server learns when the key was made.** [`UuidV4`] says nothing.
 #[derive(Debug, Clone, Copy, Default)]

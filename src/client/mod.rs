@@ -2,7 +2,8 @@
 //!
 //! A client that sends a request again, because it saw no answer or a bad one, does not know
 //! whether the first attempt was carried out. If both attempts carry one key, a server that
-//! knows keys carries the operation out once.
+//! knows keys carries the operation out once. **A server that does not know them carries it out
+//! twice:** put keys and retries only around services that promise to honour keys.
 //!
 //! # The order of layers
 //!
@@ -102,6 +103,8 @@
 //!
 //! * Retry once the head of the answer is there: **a response body that breaks off is an error
 //!   of the body.** Send the request again under the key that the response told.
+//! * Look at `grpc-status`: a gRPC call gets its key, and is sent again only after an error or
+//!   an HTTP status from above.
 //! * Remember keys beyond the process. A client that must find its operation again after a
 //!   crash keeps the key, or [derives](crate::derive) it.
 
