@@ -34,6 +34,9 @@
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `memory` | [`MemoryStore`] | yes |
+//! | `sqlite` | `SqliteStore`: durable, on one machine; needs a C compiler | |
+//! | `encryption` | `store::Encrypted`: records the store cannot read | |
+//! | `compression` | `store::Compressed`: large records made small | |
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
 //! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
 //! | `client` | keys for outgoing requests, and retries under them: module `client` | |
@@ -85,6 +88,8 @@ pub use self::store::MemoryStore;
 pub use self::store::PostgresStore;
 #[cfg(feature = "redis")]
 pub use self::store::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use self::store::SqliteStore;
 pub use self::{
     codec::DecodeError,
     contract::WireContract,

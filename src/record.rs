@@ -1,6 +1,6 @@
 //! The answer as kept.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -25,13 +25,23 @@ pub(crate) struct Inner {
     pub(crate) content: Content,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(crate) enum Content {
     /// Done, but there is nothing to replay.
     Sealed,
     Answer(Answer),
     /// An encoded record as a wrapper made it.
     Wrapped(Bytes),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sealed => f.write_str("Sealed"),
+            Self::Answer(answer) => answer.fmt(f),
+            Self::Wrapped(bytes) => write!(f, "Wrapped({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// An answer in the form it is kept in.
@@ -201,5 +211,26 @@ impl Answer {
     fn bytes(&self) -> u64 {
         let trailers = self.trailers.as_ref().map_or(0, |trailers| trailers.len());
         self.body.bytes() + (self.headers.len() + trailers) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_bytes() {
+        let (request, secret) = (Fingerprint::custom([1; 32]), Bytes::from_static(b"secret"));
+        let mut response = Response::new(secret.clone());
+        let value = http::HeaderValue::from_static("secret");
+        response.headers_mut().insert("x-token", value);
+        for record in [
+            Record::answer(request, &response),
+            Record::wrapped(request, secret),
+            Record::sealed(request),
+        ] {
+            let shown = format!("{record:?}");
+            assert!(!shown.contains("secret"), "{shown}");
+        }
     }
 }

@@ -27,9 +27,14 @@
 //! Every verb may be cancelled at any await point, so a verb is one statement, one script or
 //! one critical section.
 
+mod cached;
 mod claim;
+#[cfg(feature = "compression")]
+mod compressed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod error;
 mod lease;
 #[cfg(feature = "memory")]
@@ -38,24 +43,37 @@ mod memory;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod resilient;
 mod resolution;
 mod shared;
 mod slot;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(any(feature = "compression", feature = "encryption"))]
+mod wrapping;
 
 use std::time::Duration;
 
 use crate::{record::Record, record_key::RecordKey};
 
+#[cfg(feature = "compression")]
+pub use self::compressed::Compressed;
+#[cfg(feature = "encryption")]
+pub use self::encrypted::{Encrypted, EncryptionKeys};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{SqliteOpenError, SqliteOpenErrorKind, SqliteOptions, SqliteStore};
 pub use self::{
+    cached::Cached,
     claim::{AfterCrash, Claim, Claimed},
     error::{StoreError, StoreErrorKind},
     lease::{Completion, Fence, Lease, LeaseToken, Standing},
+    resilient::Resilient,
     resolution::Resolution,
     shared::SharedStore,
     slot::Slot,

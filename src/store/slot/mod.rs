@@ -60,7 +60,7 @@ pub(super) use self::{
 ///
 /// `examples/custom_store.rs` is a whole store of some forty lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Slot(State);
+pub struct Slot(pub(super) State);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum State {

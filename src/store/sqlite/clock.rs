@@ -1,0 +1,76 @@
+//! The clock of the file.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// The wall clock of this machine, which never goes back here: it is never behind what the
+/// file has seen, and goes on if somebody sets the wall clock back.
+///
+/// Not tokio's clock: the file outlives the process, and other processes read it.
+pub(super) struct Clock(Mutex<Known>);
+
+/// What time it was, and when.
+struct Known {
+    time: Duration,
+    at: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Known {
+            time: Duration::ZERO,
+            at: instant(),
+        }))
+    }
+
+    /// The time since 1970, at least `seen`.
+    pub(super) fn now(&self, seen: Duration) -> Duration {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = instant();
+        let gone_on = known.time.saturating_add(at - known.at);
+        let time = gone_on.max(seen).max(wall());
+        *known = Known { time, at };
+        time
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is a clock")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+/// A wall clock before 1970 counts as 1970.
+#[expect(clippy::disallowed_methods, reason = "this is a clock")]
+fn wall() -> Duration {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+    #[test]
+    fn it_is_the_wall_clock() {
+        let before = wall();
+        let now = Clock::new().now(Duration::ZERO);
+        assert!(before <= now && now <= wall());
+    }
+
+    #[test]
+    fn it_is_never_behind_what_the_file_has_seen_and_goes_on_from_there() {
+        let (clock, ahead) = (Clock::new(), wall() + YEAR);
+        let first = clock.now(ahead);
+        assert_eq!(first, ahead);
+        let mut last = first;
+        while last == first {
+            last = clock.now(Duration::ZERO);
+            assert!(last >= first);
+        }
+        assert!(last < ahead + YEAR, "it goes on as time does");
+    }
+}

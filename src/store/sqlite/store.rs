@@ -1,0 +1,228 @@
+//! [`SqliteStore`], and what operators do with it.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Response;
+
+use super::{
+    SqliteOpenError, SqliteOptions,
+    clock::Clock,
+    open::{self, Settings},
+    session::Session,
+    waiters::{Waiter, Waiters},
+    worker::{Queue, Role, Worker},
+};
+use crate::{
+    record_key::RecordKey,
+    store::{Fence, Resolution, Slot, Standing, StoreError},
+};
+
+/// Keeps keys, leases and records in an SQLite file of this machine.
+///
+/// # What it promises
+///
+/// What was acknowledged survives the process, `kill -9` included, and a failure of power.
+/// Several processes of one machine may use one file: they share its keys, and a key runs
+/// once among them all. A key in flight when its process died is taken over once its lease
+/// has lapsed, as with every store.
+///
+/// # What breaks the promise
+///
+/// * A network file system: its locks and shared memory are not to be relied on, and where it
+///   has none, opening fails. Nodes on several machines want Redis or PostgreSQL.
+/// * A disk, or a virtual one, that says it has written what it has not.
+/// * Restoring an old copy of the file: operations recorded since are carried out again.
+/// * Copying the file without its `-wal` file while it is in use; `VACUUM INTO` makes a copy.
+/// * [`danger_lose_on_power_failure`](SqliteOptions::danger_lose_on_power_failure).
+///
+/// Time is the wall clock of the machine, but never goes back in a file: if somebody sets it
+/// back, it goes on here from where it was. If somebody sets it forward, leases lapse and
+/// records expire that much earlier.
+///
+/// # How it works
+///
+/// One thread writes, and all that is asked of it while the disk writes shares the next
+/// transaction, so that throughput grows with load. Two threads read: a replay, a mismatch
+/// or a duplicate in flight waits for no write and causes none. No async thread touches the
+/// file. Waiters in this process are woken; those in other processes look, at first after
+/// 10 ms, then less often, and at the least every 200 ms.
+///
+/// Expired keys are cleared away, two for each key written; their pages are used again and
+/// the file does not shrink. The schema is one readable
+/// [file](https://github.com/tower-idempotency/tower-idempotency/blob/main/src/store/sqlite/schema.sql),
+/// and any SQLite shell can read it.
+///
+/// Cheap to clone; clones share everything. The threads end with the last clone.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use tower_idempotency::{IdempotencyLayer, SqliteStore};
+///
+/// # let path = std::env::temp_dir().join(format!("idempotency-doc-{}.db", std::process::id()));
+/// let store = SqliteStore::open(&path).await?;
+/// let idempotency = IdempotencyLayer::new(store);
+/// # drop(idempotency);
+/// # for suffix in ["", "-wal", "-shm"] {
+/// #     let mut file = path.clone().into_os_string();
+/// #     file.push(suffix);
+/// #     let _ = std::fs::remove_file(file);
+/// # }
+/// # Ok::<_, tower_idempotency::store::SqliteOpenError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct SqliteStore(pub(super) Arc<File>);
+
+/// An open file.
+pub(super) struct File {
+    writer: Queue,
+    readers: [Queue; 2],
+    reads: AtomicUsize,
+    waiters: Arc<Waiters>,
+}
+
+impl SqliteStore {
+    /// Opens the file at `path` with the default [`SqliteOptions`], and makes it if there is
+    /// none. Its directory must exist.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteOpenError`] says what is wrong with the file and what to do about it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, SqliteOpenError> {
+        SqliteOptions::new().open(path).await
+    }
+
+    /// How many keys the file holds, in flight and completed, and expired but not yet cleared
+    /// away. Counts them one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the file cannot be read.
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        self.read(|session| session.count()).await
+    }
+
+    /// Clears away all expired keys, in steps that hold up nobody for long, and says how many
+    /// it were. Claims clear some away in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the file cannot be written; some may be gone already.
+    pub async fn sweep(&self) -> Result<usize, StoreError> {
+        const AT_ONCE: usize = 256;
+        let mut swept = 0;
+        loop {
+            let step = self.0.writer.run(|session| session.sweep(AT_ONCE)).await?;
+            swept += step;
+            if step < AT_ONCE {
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// For operators: drops whatever stands under `key`, and says what it was.
+    ///
+    /// **The operation can then be carried out again**, also while it is still being carried
+    /// out: a key in flight is dropped too. Its holder can no longer complete it, and what it
+    /// has done by then stays done.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] says whether the key was dropped.
+    pub async fn forget(&self, key: &RecordKey) -> Result<Standing, StoreError> {
+        self.step(key, |slot, _, now| slot.forget(now)).await
+    }
+
+    /// For operators: gives the answer to an operation whose lease lapsed before it was
+    /// completed, for example one that answers `idempotency_outcome_unknown` under
+    /// [`AfterCrash::Hold`](crate::AfterCrash::Hold). Retries get it for `retention` from now.
+    ///
+    /// Whoever held the lease can no longer complete it: should it be alive after all, it
+    /// finds this answer.
+    ///
+    /// Header fields are kept as by [`Record::answer`](crate::Record::answer).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] says whether the answer was written.
+    pub async fn resolve(
+        &self,
+        key: &RecordKey,
+        response: &Response<Bytes>,
+        retention: Duration,
+    ) -> Result<Resolution, StoreError> {
+        let answer = response.clone();
+        let resolve =
+            move |slot: &mut Slot, fence, now| slot.resolve(&answer, retention, fence, now);
+        self.step(key, resolve).await
+    }
+
+    pub(super) async fn step<T: Send + 'static>(
+        &self,
+        key: &RecordKey,
+        verb: impl FnOnce(&mut Slot, Fence, Duration) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let key = *key;
+        let step = move |session: &mut Session<'_>| session.step(&key, verb);
+        self.0.writer.run(step).await
+    }
+
+    pub(super) fn wait_for(&self, key: &RecordKey) -> Waiter<'_> {
+        self.0.waiters.register(key)
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Session<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = self.0.reads.fetch_add(1, Relaxed) % self.0.readers.len();
+        self.0.readers[reader].run(|session| look(session)).await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+impl File {
+    pub(super) fn open(path: &Path, settings: Settings) -> Result<Self, SqliteOpenError> {
+        let (clock, waiters) = (Arc::new(Clock::new()), Arc::<Waiters>::default());
+        let spawn = |role, patience| {
+            let connection = open::open(path, settings)?;
+            let patient = connection.busy_timeout(patience);
+            patient.map_err(|error| SqliteOpenError::other(path, error))?;
+            let worker = Worker {
+                connection,
+                clock: Arc::clone(&clock),
+                waiters: Arc::clone(&waiters),
+                role,
+            };
+            let spawned = worker.spawn();
+            spawned.map_err(|error| SqliteOpenError::other(path, error))
+        };
+        let patience = settings.busy_timeout;
+        let reader = || spawn(Role::Reader, patience);
+        Ok(Self {
+            // It waits in a way of its own.
+            writer: spawn(Role::Writer { patience }, Duration::ZERO)?,
+            readers: [reader()?, reader()?],
+            reads: AtomicUsize::new(0),
+            waiters: Arc::clone(&waiters),
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! The threads that talk to the file.
+//!
+//! Verbs that are queued while a transaction is under way share the next one, and are
+//! answered when that is committed: the disk is waited for once for all of them.
+
+use std::{
+    io, iter,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::oneshot;
+
+use super::{clock::Clock, failure::Failure, session::Session, waiters::Waiters};
+use crate::store::StoreError;
+
+/// What is to be done in a transaction, or why there is none.
+type Job = Box<dyn FnOnce(Result<&mut Session<'_>, StoreError>) -> Reply + Send>;
+
+/// Answers the caller, once it is known what became of the transaction.
+type Reply = Box<dyn FnOnce(Result<(), StoreError>)>;
+
+/// The way to a thread. The thread ends with the last of them.
+pub(super) struct Queue(Sender<Job>);
+
+impl Queue {
+    /// Does `work` in a transaction. Dropped before that begins, it does nothing; dropped
+    /// later, it does all.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |session| {
+            if reply.is_closed() {
+                return Box::new(|_| {});
+            }
+            let result = session.and_then(work);
+            Box::new(move |committed| {
+                // Who left does not hear of it.
+                let _ = reply.send(committed.and(result));
+            })
+        });
+        let ended = "the thread of the store has ended";
+        self.0
+            .send(job)
+            .map_err(|_| StoreError::not_applied(ended))?;
+        answer.await.map_err(|_| StoreError::unknown(ended))?
+    }
+}
+
+/// A connection, and who uses it.
+pub(super) struct Worker {
+    pub(super) connection: Connection,
+    pub(super) clock: Arc<Clock>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) role: Role,
+}
+
+pub(super) enum Role {
+    /// Sees what was committed last, and writes nothing.
+    Reader,
+    /// Waits so long for the writers of other processes.
+    Writer { patience: Duration },
+}
+
+/// How many share a transaction.
+const MOST_JOBS: usize = 128;
+
+/// After so many transactions without a break the writer takes one, so that those of other
+/// processes, which look every [`PAUSE`], find the file free.
+const MOST_IN_A_ROW: u32 = 16;
+const BREAK: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl Worker {
+    pub(super) fn spawn(self) -> io::Result<Queue> {
+        let (queue, jobs) = mpsc::channel();
+        thread::Builder::new()
+            .name("idempotency-sqlite".to_owned())
+            .spawn(move || self.work(&jobs))?;
+        Ok(Queue(queue))
+    }
+
+    fn work(self, jobs: &Receiver<Job>) {
+        let mut in_a_row = 0;
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+            let more = jobs.try_iter().take(MOST_JOBS - 1);
+            self.transact(iter::once(first).chain(more).collect());
+            next = jobs.try_recv().ok();
+            in_a_row = if next.is_some() { in_a_row + 1 } else { 0 };
+            if in_a_row >= MOST_IN_A_ROW {
+                in_a_row = 0;
+                self.take_a_break();
+            }
+        }
+    }
+
+    fn take_a_break(&self) {
+        if let Role::Writer { .. } = self.role {
+            thread::sleep(BREAK);
+        }
+    }
+
+    fn transact(&self, jobs: Vec<Job>) {
+        let mut session = match self.begin() {
+            Ok(session) => session,
+            Err(error) => {
+                let failure = Failure::before_commit(&error);
+                self.roll_back();
+                return jobs
+                    .into_iter()
+                    .for_each(|job| job(Err(failure.to_error()))(Ok(())));
+            }
+        };
+        let replies: Vec<Reply> = jobs.into_iter().map(|job| job(Ok(&mut session))).collect();
+        let committed = self.commit(session);
+        for reply in replies {
+            reply(committed.as_ref().map(drop).map_err(Failure::to_error));
+        }
+    }
+
+    fn begin(&self) -> rusqlite::Result<Session<'_>> {
+        match self.role {
+            Role::Reader => self.connection.execute_batch("BEGIN")?,
+            Role::Writer { patience } => self.begin_writing(patience)?,
+        }
+        Session::begin(&self.connection, &self.clock)
+    }
+
+    /// SQLite's own waiting naps for up to 100 ms, and so comes too late again and again.
+    fn begin_writing(&self, patience: Duration) -> rusqlite::Result<()> {
+        let mut left = patience.as_millis();
+        loop {
+            match self.connection.execute_batch("BEGIN IMMEDIATE") {
+                Err(error) if is_busy(&error) && left > 0 => thread::sleep(PAUSE),
+                begun => return begun,
+            }
+            left = left.saturating_sub(PAUSE.as_millis());
+        }
+    }
+
+    fn commit(&self, session: Session<'_>) -> Result<(), Failure> {
+        // Some errors of a statement roll everything back.
+        if self.connection.is_autocommit() {
+            return Err(Failure::NotApplied("rolled back".to_owned()));
+        }
+        let ended = session.end().map_err(|error| {
+            self.roll_back();
+            Failure::before_commit(&error)
+        })?;
+        self.connection.execute_batch("COMMIT").map_err(|error| {
+            self.roll_back();
+            Failure::at_commit(&error)
+        })?;
+        ended.iter().for_each(|key| self.waiters.wake(key));
+        Ok(())
+    }
+
+    /// A connection that cannot even do that fails at its next transaction.
+    fn roll_back(&self) {
+        if !self.connection.is_autocommit() {
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+}

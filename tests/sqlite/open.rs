@@ -1,0 +1,265 @@
+//! Opening: good files are kept, others refused with the remedy.
+
+use std::path::Path;
+
+use tower_idempotency::{
+    SqliteStore, Store,
+    store::{
+        Claim, Claimed, Completion, Resolution, SqliteOpenErrorKind, SqliteOptions, Standing,
+        StoreErrorKind,
+    },
+};
+
+use crate::file::{
+    HOUR, Place, REQUEST, acquire, answer, bytes_of, complete, found, is_replay, key,
+};
+
+async fn refusal(path: &Path) -> (SqliteOpenErrorKind, String) {
+    let options = SqliteOptions::new().busy_timeout(std::time::Duration::from_millis(20));
+    let error = options.open(path).await.unwrap_err();
+    (error.kind(), error.to_string())
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_restart() {
+    let place = Place::new();
+    let store = place.store().await;
+    let first = complete(&store, 1, HOUR).await;
+    let held = acquire(&store, 2).await;
+    drop(store);
+    let store = place.store().await;
+    assert!(is_replay(&found(&store, 1).await, 1));
+    assert!(matches!(found(&store, 2).await, Claimed::InFlight { .. }));
+    let completion = store.complete(&held, &answer(2), HOUR).await;
+    assert_eq!(completion.unwrap(), Completion::Applied);
+    assert!(acquire(&store, 3).await.fence() > held.fence());
+    assert!(held.fence() > first.fence());
+}
+
+#[tokio::test]
+async fn fences_go_on_though_the_file_is_empty() {
+    let place = Place::new();
+    let store = place.store().await;
+    let lease = acquire(&store, 1).await;
+    store.release(&lease).await.unwrap();
+    drop(store);
+    let store = place.store().await;
+    assert_eq!(store.count().await.unwrap(), 0);
+    assert!(acquire(&store, 1).await.fence() > lease.fence());
+}
+
+#[tokio::test]
+async fn a_directory_that_is_missing_cannot_be_opened() {
+    let place = Place::new();
+    let (kind, text) = refusal(&place.other("missing/keys.db")).await;
+    assert_eq!(kind, SqliteOpenErrorKind::CannotOpen);
+    assert!(text.contains("missing/keys.db") && text.contains("make its directory"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_untouched() {
+    let place = Place::new();
+    let path = place.other("notes.txt");
+    let notes = b"these are my notes, and they are longer than a header".repeat(3);
+    std::fs::write(&path, &notes).unwrap();
+    let (kind, text) = refusal(&path).await;
+    assert_eq!(kind, SqliteOpenErrorKind::NotADatabase);
+    assert!(text.contains("name another file"), "{text}");
+    assert_eq!(bytes_of(&path), notes);
+}
+
+#[tokio::test]
+async fn a_database_of_another_application_is_refused_and_untouched() {
+    let place = Place::new();
+    let shell = place.shell();
+    shell.execute_batch("CREATE TABLE people (name)").unwrap();
+    let before = bytes_of(&place.file());
+    let (kind, text) = refusal(&place.file()).await;
+    assert_eq!(kind, SqliteOpenErrorKind::OfAnotherApplication);
+    assert!(text.contains("a file of its own"), "{text}");
+    assert_eq!(bytes_of(&place.file()), before);
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_version_is_refused() {
+    let place = Place::new();
+    drop(place.store().await);
+    let later = "PRAGMA user_version = 2";
+    place.shell().execute_batch(later).unwrap();
+    let (kind, text) = refusal(&place.file()).await;
+    assert_eq!(kind, SqliteOpenErrorKind::LaterVersion);
+    assert!(text.contains("update this process"), "{text}");
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_refused() {
+    for path in [":memory:", ""] {
+        let (kind, text) = refusal(Path::new(path)).await;
+        assert_eq!(kind, SqliteOpenErrorKind::NoWriteAheadLog);
+        assert!(text.contains("MemoryStore"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_that_somebody_keeps_locked_is_refused() {
+    let place = Place::new();
+    let shell = place.shell();
+    shell.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let (kind, text) = refusal(&place.file()).await;
+    assert_eq!(kind, SqliteOpenErrorKind::Locked);
+    assert!(text.contains("busy timeout"), "{text}");
+    drop(shell);
+    acquire(&place.store().await, 1).await;
+}
+
+#[tokio::test]
+async fn neither_replays_nor_refusals_write() {
+    let place = Place::new();
+    let store = place.store().await;
+    complete(&store, 1, HOUR).await;
+    let held = acquire(&store, 2).await;
+    let shell = place.shell();
+    let version = || -> i64 {
+        let version = shell.query_row("PRAGMA data_version", [], |row| row.get(0));
+        version.unwrap()
+    };
+    let before = version();
+    let other_request = tower_idempotency::Fingerprint::custom([2; 32]);
+    for _ in 0..20 {
+        assert!(is_replay(&found(&store, 1).await, 1));
+        assert!(matches!(found(&store, 2).await, Claimed::InFlight { .. }));
+        let key = key(1);
+        let mismatch = store.claim(&Claim::new(&key, other_request)).await;
+        assert_eq!(mismatch.unwrap(), Claimed::Mismatch);
+    }
+    assert_eq!(version(), before);
+    store.renew(&held).await.unwrap();
+    assert_ne!(version(), before, "this test sees a write");
+}
+
+#[tokio::test]
+async fn replays_wait_for_no_writer() {
+    let place = Place::new();
+    let store = place.store().await;
+    complete(&store, 1, HOUR).await;
+    let shell = place.shell();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(is_replay(&found(&store, 1).await, 1));
+}
+
+/// On a runtime with one thread: if the store blocked it, nobody could release the lock.
+#[tokio::test]
+async fn a_write_that_waits_holds_up_no_other_task() {
+    let place = Place::new();
+    let options = SqliteOptions::new().busy_timeout(HOUR);
+    let store = options.open(place.file()).await.unwrap();
+    let shell = place.shell();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let release = async {
+        tokio::task::yield_now().await;
+        shell.execute_batch("COMMIT").unwrap();
+    };
+    let (lease, ()) = tokio::join!(acquire(&store, 1), release);
+    assert_eq!(lease.attempt(), 1);
+}
+
+#[tokio::test]
+async fn damaged_rows_are_corrupt_and_never_absent() {
+    let place = Place::new();
+    let store = place.store().await;
+    complete(&store, 1, HOUR).await;
+    acquire(&store, 2).await;
+    let shell = place.shell();
+    let damage = "UPDATE idempotency_keys SET record = zeroblob(40) WHERE record IS NOT NULL;
+                  UPDATE idempotency_keys SET token = zeroblob(3) WHERE record IS NULL";
+    shell.execute_batch(damage).unwrap();
+    for number in [1, 2] {
+        let key = key(number);
+        let error = store.claim(&Claim::new(&key, REQUEST)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    }
+    acquire(&store, 3).await;
+}
+
+#[tokio::test]
+async fn expired_keys_are_cleared_away() {
+    let place = Place::new();
+    let store = place.store().await;
+    for number in 0..20 {
+        complete(&store, number, HOUR).await;
+    }
+    acquire(&store, 20).await;
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    place.pass(HOUR);
+    // Two for each key written, and nothing in flight.
+    let lease = acquire(&store, 100).await;
+    assert_eq!(store.count().await.unwrap(), 22 - 2);
+    store.renew(&lease).await.unwrap();
+    assert_eq!(store.count().await.unwrap(), 22 - 4);
+    assert_eq!(store.sweep().await.unwrap(), 16);
+    assert_eq!(store.count().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn time_goes_on_from_what_the_file_has_seen() {
+    let place = Place::new();
+    let store = place.store().await;
+    complete(&store, 1, HOUR * 3).await;
+    place.pass(HOUR);
+    // Another process, whose wall clock is behind.
+    let Claimed::Completed { remaining, .. } = found(&place.store().await, 1).await else {
+        panic!("not completed");
+    };
+    assert!(remaining <= HOUR * 2, "{remaining:?}");
+    place.pass(HOUR * 2);
+    acquire(&store, 1).await;
+}
+
+#[tokio::test]
+async fn operators_forget_and_resolve() {
+    let place = Place::new();
+    let store = place.store().await;
+    let response = http::Response::new("by hand".into());
+    let zombie = acquire(&store, 1).await;
+    let resolve = async |number| store.resolve(&key(number), &response, HOUR).await.unwrap();
+    assert_eq!(resolve(2).await, Resolution::Absent);
+    assert_eq!(resolve(1).await, Resolution::StillInFlight);
+    place.pass(zombie.duration());
+    assert_eq!(resolve(1).await, Resolution::Resolved);
+    assert_eq!(resolve(1).await, Resolution::AlreadyCompleted);
+    let lost = store.complete(&zombie, &answer(1), HOUR).await.unwrap();
+    assert!(matches!(lost, Completion::Lost(Standing::Completed(_))));
+    let standing = store.forget(&key(1)).await.unwrap();
+    assert!(matches!(standing, Standing::Completed(_)));
+    assert_eq!(store.forget(&key(1)).await.unwrap(), Standing::Absent);
+    assert!(acquire(&store, 1).await.fence() > zombie.fence());
+}
+
+#[tokio::test]
+async fn a_waiter_of_this_process_is_woken_by_what_was_committed() {
+    let place = Place::new();
+    let store = place.store().await;
+    for number in 0..50 {
+        let lease = acquire(&store, number).await;
+        let settled = store.settled(lease.key(), lease.fence(), HOUR);
+        let record = answer(number);
+        let complete = store.complete(&lease, &record, HOUR);
+        let (settled, completion) = tokio::join!(settled, complete);
+        assert_eq!(
+            (settled.unwrap(), completion.unwrap()),
+            ((), Completion::Applied)
+        );
+        assert!(is_replay(&found(&store, number).await, number));
+    }
+}
+
+#[tokio::test]
+async fn clones_share_the_file() {
+    let place = Place::new();
+    let store = place.store().await;
+    let clone: SqliteStore = store.clone();
+    acquire(&store, 1).await;
+    drop(store);
+    assert!(matches!(found(&clone, 1).await, Claimed::InFlight { .. }));
+    assert_eq!(format!("{clone:?}"), "SqliteStore { .. }");
+}
