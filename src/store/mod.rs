@@ -48,7 +48,7 @@ mod resolution;
 mod shared;
 mod slot;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub mod sqlite;
 #[cfg(any(feature = "compression", feature = "encryption"))]
 mod wrapping;
 
@@ -67,7 +67,7 @@ pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 #[cfg(feature = "sqlite")]
-pub use self::sqlite::{SqliteOpenError, SqliteOpenErrorKind, SqliteOptions, SqliteStore};
+pub use self::sqlite::SqliteStore;
 pub use self::{
     cached::Cached,
     claim::{AfterCrash, Claim, Claimed},

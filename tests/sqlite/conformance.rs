@@ -5,7 +5,7 @@ use std::{sync::Mutex, time::Duration};
 use rusqlite::Connection;
 use tower_idempotency::{
     SqliteStore,
-    store::{SqliteOptions, conformance::Harness},
+    store::{conformance::Harness, sqlite::SqliteOptions},
     store_conformance,
 };
 

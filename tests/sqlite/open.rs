@@ -5,8 +5,8 @@ use std::path::Path;
 use tower_idempotency::{
     SqliteStore, Store,
     store::{
-        Claim, Claimed, Completion, Resolution, SqliteOpenErrorKind, SqliteOptions, Standing,
-        StoreErrorKind,
+        Claim, Claimed, Completion, Resolution, Standing, StoreErrorKind,
+        sqlite::{SqliteOpenErrorKind, SqliteOptions},
     },
 };
 
@@ -46,6 +46,13 @@ async fn fences_go_on_though_the_file_is_empty() {
     let store = place.store().await;
     assert_eq!(store.count().await.unwrap(), 0);
     assert!(acquire(&store, 1).await.fence() > lease.fence());
+}
+
+#[tokio::test]
+async fn fences_go_on_though_the_file_is_lost() {
+    let lease = acquire(&Place::new().store().await, 1).await;
+    let another = acquire(&Place::new().store().await, 1).await;
+    assert!(another.fence() > lease.fence());
 }
 
 #[tokio::test]

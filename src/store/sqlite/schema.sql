@@ -22,7 +22,8 @@ CREATE TABLE idempotency_keys (
 
 CREATE INDEX idempotency_keys_expires_at ON idempotency_keys (expires_at);
 
--- One row: the highest time seen and the last fence given, neither of which ever goes back.
+-- One row: the highest time seen and the last fence given, neither of which ever goes back. Fences are
+-- microseconds since 1970, or one above the last.
 CREATE TABLE idempotency_file (
     id    INTEGER PRIMARY KEY CHECK (id = 1),
     clock INTEGER NOT NULL,

@@ -21,6 +21,7 @@ use crate::{
 pub(super) struct Session<'c> {
     connection: &'c Connection,
     now: Duration,
+    /// The last one given, or one that was not.
     fence: u64,
     writes: usize,
     ended: Vec<RecordKey>,
@@ -36,10 +37,14 @@ impl<'c> Session<'c> {
         const FILE: &str = "SELECT clock, fence FROM idempotency_file";
         let mut file = connection.prepare_cached(FILE)?;
         let (seen, fence): (i64, i64) = file.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let now = clock.now(since_epoch(seen));
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         Ok(Self {
             connection,
-            now: clock.now(since_epoch(seen)),
-            fence: fence.unsigned_abs(),
+            now,
+            // By the clock, so that fences also grow if the file is lost, or an old copy of it
+            // is put in its place.
+            fence: fence.unsigned_abs().max(micros),
             writes: 0,
             ended: Vec::new(),
         })

@@ -1,4 +1,4 @@
-//! [`SqliteStore`], and what operators do with it.
+//! The store, and what operators do with it.
 
 use std::{
     fmt,
@@ -26,59 +26,10 @@ use crate::{
     store::{Fence, Resolution, Slot, Standing, StoreError},
 };
 
-/// Keeps keys, leases and records in an SQLite file of this machine.
+/// Keeps keys, leases and records in an SQLite file of this machine; see the
+/// [module](super) for what that promises.
 ///
-/// # What it promises
-///
-/// What was acknowledged survives the process, `kill -9` included, and a failure of power.
-/// Several processes of one machine may use one file: they share its keys, and a key runs
-/// once among them all. A key in flight when its process died is taken over once its lease
-/// has lapsed, as with every store.
-///
-/// # What breaks the promise
-///
-/// * A network file system: its locks and shared memory are not to be relied on, and where it
-///   has none, opening fails. Nodes on several machines want Redis or PostgreSQL.
-/// * A disk, or a virtual one, that says it has written what it has not.
-/// * Restoring an old copy of the file: operations recorded since are carried out again.
-/// * Copying the file without its `-wal` file while it is in use; `VACUUM INTO` makes a copy.
-/// * [`danger_lose_on_power_failure`](SqliteOptions::danger_lose_on_power_failure).
-///
-/// Time is the wall clock of the machine, but never goes back in a file: if somebody sets it
-/// back, it goes on here from where it was. If somebody sets it forward, leases lapse and
-/// records expire that much earlier.
-///
-/// # How it works
-///
-/// One thread writes, and all that is asked of it while the disk writes shares the next
-/// transaction, so that throughput grows with load. Two threads read: a replay, a mismatch
-/// or a duplicate in flight waits for no write and causes none. No async thread touches the
-/// file. Waiters in this process are woken; those in other processes look, at first after
-/// 10 ms, then less often, and at the least every 200 ms.
-///
-/// Expired keys are cleared away, two for each key written; their pages are used again and
-/// the file does not shrink. The schema is one readable
-/// [file](https://github.com/tower-idempotency/tower-idempotency/blob/main/src/store/sqlite/schema.sql),
-/// and any SQLite shell can read it.
-///
-/// Cheap to clone; clones share everything. The threads end with the last clone.
-///
-/// ```
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// use tower_idempotency::{IdempotencyLayer, SqliteStore};
-///
-/// # let path = std::env::temp_dir().join(format!("idempotency-doc-{}.db", std::process::id()));
-/// let store = SqliteStore::open(&path).await?;
-/// let idempotency = IdempotencyLayer::new(store);
-/// # drop(idempotency);
-/// # for suffix in ["", "-wal", "-shm"] {
-/// #     let mut file = path.clone().into_os_string();
-/// #     file.push(suffix);
-/// #     let _ = std::fs::remove_file(file);
-/// # }
-/// # Ok::<_, tower_idempotency::store::SqliteOpenError>(())
-/// # }).unwrap();
-/// ```
+/// Cheap to clone; clones share everything. Its threads end with the last clone.
 #[derive(Clone)]
 pub struct SqliteStore(pub(super) Arc<File>);
 
