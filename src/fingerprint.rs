@@ -1,10 +1,13 @@
 //! A digest of what was asked: tells a retry from a reuse.
 
+mod json;
+
 use std::fmt;
 
 use bytes::Bytes;
 use http::{header::CONTENT_TYPE, request::Parts};
 
+pub use self::json::JsonFingerprint;
 use crate::{
     digest::{PartDigest, hex},
     target::target,
@@ -63,7 +66,8 @@ impl fmt::Debug for Fingerprint {
 
 /// Decides what makes two requests the same.
 ///
-/// [`ExactFingerprint`] is the default. Called once the head of a keyed request is there;
+/// [`ExactFingerprint`] is the default, and [`JsonFingerprint`] compares JSON by its meaning.
+/// Called once the head of a keyed request is there;
 /// the body then goes through the returned [`FingerprintState`] as it arrives.
 ///
 /// ```
@@ -110,7 +114,12 @@ impl Fingerprinter for ExactFingerprint {
 pub struct FingerprintState(State);
 
 enum State {
-    Exact { digest: PartDigest, body_len: u64 },
+    Exact {
+        digest: PartDigest,
+        body_len: u64,
+    },
+    /// Boxed, to take no room in each request that is compared exactly.
+    Json(Box<json::Arriving>),
     Custom(Box<dyn Accumulate>),
 }
 
@@ -140,6 +149,10 @@ impl FingerprintState {
         })
     }
 
+    fn json(arriving: json::Arriving) -> Self {
+        Self(State::Json(Box::new(arriving)))
+    }
+
     /// A fingerprint that is computed another way.
     #[must_use]
     pub fn custom(accumulate: impl Accumulate + 'static) -> Self {
@@ -150,31 +163,39 @@ impl FingerprintState {
     /// [`custom`](Self::custom) state, which holds its own parts.
     #[must_use]
     pub fn and(mut self, part: impl AsRef<[u8]>) -> Self {
-        if let State::Exact { digest, .. } = self.0 {
-            let digest = digest.part("and").part(part);
-            self.0 = State::Exact {
-                digest,
+        self.0 = match self.0 {
+            State::Exact { digest, .. } => State::Exact {
+                digest: digest.part("and").part(part),
                 body_len: 0,
-            };
-        }
+            },
+            State::Json(arriving) => State::Json(Box::new(arriving.and(part.as_ref()))),
+            custom @ State::Custom(_) => custom,
+        };
         self
     }
 
-    pub(crate) fn update(&mut self, piece: &Bytes) {
+    /// Takes the next piece of the body; where one piece ends and the next begins says
+    /// nothing. The layer does this, and so may a fingerprint of your own that has another
+    /// one inside.
+    pub fn update(&mut self, piece: &Bytes) {
         match &mut self.0 {
             State::Exact { digest, body_len } => {
                 digest.raw(piece);
                 *body_len += piece.len() as u64;
             }
+            State::Json(arriving) => arriving.update(piece),
             State::Custom(accumulate) => accumulate.update(piece),
         }
     }
 
-    pub(crate) fn finish(self) -> Fingerprint {
+    /// The whole body has arrived.
+    #[must_use]
+    pub fn finish(self) -> Fingerprint {
         match self.0 {
             State::Exact { digest, body_len } => {
                 Fingerprint::from_parts(1, digest.length(body_len).finish())
             }
+            State::Json(arriving) => arriving.finish(),
             State::Custom(accumulate) => accumulate.finish(),
         }
     }

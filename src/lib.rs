@@ -66,6 +66,7 @@ mod frames;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod hasher;
+mod json;
 mod key;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -95,7 +96,9 @@ pub use self::{
     contract::WireContract,
     event::{Cause, Event, Observer, Verb},
     fields::RecordedHeaders,
-    fingerprint::{Accumulate, ExactFingerprint, Fingerprint, FingerprintState, Fingerprinter},
+    fingerprint::{
+        Accumulate, ExactFingerprint, Fingerprint, FingerprintState, Fingerprinter, JsonFingerprint,
+    },
     frames::Frames,
     key::{HeaderKey, InvalidKey, Key, KeySource, MAX_KEY_LEN},
     policy::{ByStatus, Directive, Outcome, RecordPolicy},

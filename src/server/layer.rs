@@ -151,7 +151,7 @@ impl<S> IdempotencyLayer<S> {
 
     /// What makes two requests the same. Default:
     /// [`ExactFingerprint`](crate::ExactFingerprint); for gRPC calls the path and the
-    /// messages.
+    /// messages. [`JsonFingerprint`](crate::JsonFingerprint) compares JSON by its meaning.
     #[must_use]
     pub fn fingerprint(self, fingerprint: impl Fingerprinter) -> Self {
         self.set(|config| config.fingerprint = Some(Arc::new(fingerprint)))

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod invariants;
+mod json;
 
 use proptest::{collection::vec, prelude::*};
 
@@ -45,6 +46,90 @@ fn sections() -> impl Strategy<Value = Vec<u8>> {
             let body_len = (body.len() as u64).to_be_bytes();
             [&head[..], &lengths, &body_len, &headers, &trailers, &body].concat()
         })
+}
+
+/// Texts that are JSON, or nearly, out of a few pieces, so that two are often equal.
+fn json_text() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "null",
+        "true",
+        "false",
+        "nul",
+        "0",
+        "-0",
+        "1",
+        "1.0",
+        "10e-1",
+        "-1",
+        "100",
+        "1e2",
+        "01",
+        "0.5",
+        "5e-1",
+        "12345678901234567890",
+        "12345678901234567891",
+        "1.",
+        "1e",
+        "-",
+        "\"\"",
+        "\"a\"",
+        "\"\\u0061\"",
+        "\"b\"",
+        "\"\\n\"",
+        "\"\\\"\"",
+        "\"\\u0022\"",
+        "\"é\"",
+        "\"\\u00e9\"",
+        "\"😀\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\ud83d\"",
+        "\"\\x\"",
+        "\"\u{1}\"",
+        "\"a long string of text\"",
+        "[",
+        "{}",
+    ]);
+    let white = prop::sample::select(vec!["", "", "", " ", "\n\t "]);
+    let name = prop::sample::select(vec![
+        "\"\"",
+        "\"a\"",
+        "\"\\u0061\"",
+        "\"b\"",
+        "\"c\"",
+        "\"a long name\"",
+        "\"a long nam\"",
+        "\"é\"",
+        "\"\\\"\"",
+    ]);
+    let leaf = (white, word).prop_map(|(white, word)| format!("{white}{word}{white}"));
+    leaf.prop_recursive(6, 40, 5, move |inner| {
+        let member =
+            (name.clone(), inner.clone()).prop_map(|(name, value)| format!("{name}:{value}"));
+        prop_oneof![
+            1 => vec(inner, 0..4).prop_map(|elements| format!("[{}]", elements.join(","))),
+            3 => vec(member, 0..5).prop_map(|members| format!("{{{}}}", members.join(","))),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_as_json(a in vec(any::<u8>(), 0..20), b in vec(any::<u8>(), 0..20)) {
+        json::fingerprints(&a, &b);
+    }
+
+    #[test]
+    fn texts_that_may_be_json(
+        a in json_text(),
+        b in json_text(),
+        change in (any::<prop::sample::Index>(), any::<u8>()),
+    ) {
+        json::fingerprints(a.as_bytes(), b.as_bytes());
+        let mut changed = a.clone().into_bytes();
+        let at = change.0.index(changed.len());
+        changed[at] = change.1;
+        json::fingerprints(a.as_bytes(), &changed);
+    }
 }
 
 proptest! {
