@@ -199,6 +199,36 @@ fn what_a_part_is_counts() {
     assert_eq!(keys.len(), 8);
 }
 
+#[test]
+fn json_by_its_meaning() {
+    #[derive(Deserialize)]
+    struct Pair {
+        a: String,
+        b: String,
+        recommended: String,
+    }
+    let pairs: Vec<Pair> = serde_json::from_str(include_str!("data/json_equality.json")).unwrap();
+    assert_eq!(pairs.len(), 31);
+    let key = |text: &String| Derivation::v1().json(text).hex();
+    for Pair { a, b, recommended } in pairs {
+        let equal = recommended.ends_with("EQUAL");
+        assert_eq!(key(&a) == key(&b), equal, "{a} {b} {recommended}");
+    }
+}
+
+#[test]
+fn json_is_another_kind_of_part() {
+    for text in [r#"{"a":1}"#, "1", "no JSON", ""] {
+        let (json, part) = (Derivation::v1().json(text), Derivation::v1().part(text));
+        assert_ne!(json.hex(), part.hex(), "{text}");
+    }
+    // What has no meaning is compared as it is, and never equals what has one.
+    let key = |text: &[u8]| Derivation::v1().json(text).hex();
+    assert_ne!(key(br#"{"a":1,"a":1}"#), key(br#"{"a":1}"#));
+    assert_ne!(key(br#"{"a":1,"a":1}"#), key(br#"{"a":1, "a":1}"#));
+    assert_ne!(key(br#""\xff""#), key(br#""\xfe""#));
+}
+
 /// Clients find their operations by these: they never change.
 #[test]
 fn keys_of_version_1() {
@@ -224,6 +254,24 @@ fn keys_of_version_1() {
         daily.short().as_str(),
         "ik_0e0abbd3fcf559a51fa36e7ebca362f9"
     );
+}
+
+/// The same for JSON: how its meaning is spelled must not change either.
+#[test]
+fn keys_of_json_in_version_1() {
+    let key = |text: &str| Derivation::v1().json(text).hex().as_str().to_owned();
+    let text = r#" {"b" : {"y":"\u00e9\n", "x":null}, "a":[1.0, 25e-1, 1e30, -0.0010]}"#;
+    assert_eq!(
+        key(text),
+        "252e8a076aa07f1b8394e756882695729119b031eef23bbf8ca4b6bae8fc147a"
+    );
+    assert_eq!(
+        key(r#"{"a":1,"a":1}"#),
+        "168cf5ef357bf39ef290616099c216722d636018f421c1acac712666b18fa164"
+    );
+    let nested = |depth, space| "[".repeat(depth) + space + &"]".repeat(depth);
+    assert_eq!(key(&nested(128, "")), key(&nested(128, " ")));
+    assert_ne!(key(&nested(129, "")), key(&nested(129, " ")));
 }
 
 #[test]

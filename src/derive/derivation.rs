@@ -7,7 +7,7 @@ use std::{
 
 use http::Method;
 
-use super::{form, window::window};
+use super::{form, json::meaning, window::window};
 use crate::{digest::PartDigest, key::Key};
 
 /// Parts that become a key.
@@ -68,6 +68,29 @@ impl Derivation {
     #[must_use]
     pub fn parts<P: AsRef<[u8]>>(self, parts: impl IntoIterator<Item = P>) -> Self {
         parts.into_iter().fold(self, Self::part)
+    }
+
+    /// Adds JSON by its meaning: the order of members, white space, and how a number or a
+    /// string is spelled do not count. Numbers are exact decimals; `null` is not absence.
+    ///
+    /// A text that has no one meaning (it is no JSON, says a name twice in one object, holds
+    /// half a surrogate pair, or is nested deeper than 128) is added byte for byte, and meets
+    /// no other.
+    ///
+    /// ```
+    /// use tower_idempotency::derive::Derivation;
+    ///
+    /// let key = |text| Derivation::v1().json(text).short();
+    /// assert_eq!(key(r#"{"a":1,"b":2}"#), key(r#"{ "b": 2.0, "a": 1 }"#));
+    /// assert_ne!(key(r#"{"a":1,"b":null}"#), key(r#"{"a":1}"#));
+    /// ```
+    #[must_use]
+    pub fn json(self, text: impl AsRef<[u8]>) -> Self {
+        let text = text.as_ref();
+        match meaning(text) {
+            Some(meaning) => self.kind("json", meaning),
+            None => self.kind("json as it is", text),
+        }
     }
 
     /// Adds the stretch of time that `now` lies in, so that the same content has another key

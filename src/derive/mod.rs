@@ -39,6 +39,7 @@
 pub mod compat;
 mod derivation;
 mod form;
+mod json;
 mod window;
 
 pub use self::derivation::Derivation;
