@@ -12,6 +12,8 @@ use crate::{
     servers::{RedisServer, Signal},
 };
 
+const PATIENCE: Duration = Duration::from_millis(300);
+
 async fn replicated(replicas: u32) -> (RedisServer, RedisServer, RedisStore) {
     let primary = RedisServer::start();
     let of = primary.port().to_string();
@@ -20,7 +22,7 @@ async fn replicated(replicas: u32) -> (RedisServer, RedisServer, RedisStore) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let store = RedisStore::connect(primary.url()).await.unwrap();
-    let store = store.wait_replicas(replicas, Duration::from_millis(300));
+    let store = store.wait_replicas(replicas, PATIENCE);
     (primary, replica, store)
 }
 
@@ -36,7 +38,7 @@ async fn what_is_confirmed_is_on_the_replica() {
 
 #[tokio::test]
 async fn without_enough_replicas_nothing_is_certain_until_it_is_sent_again() {
-    let (_primary, mut replica, store) = replicated(1).await;
+    let (primary, mut replica, store) = replicated(1).await;
     let key = key(1);
     let sent = Claim::new(&key, REQUEST);
     replica.signal(Signal::Stop);
@@ -50,13 +52,20 @@ async fn without_enough_replicas_nothing_is_certain_until_it_is_sent_again() {
     let completion = store.complete(&lease, &record("first"), HOUR).await;
     assert_eq!(kind(completion), Unknown);
     // On another connection, which wrote nothing yet.
-    let other = RedisStore::clone(&store);
-    drop(store);
+    let other = RedisStore::connect(primary.url()).await.unwrap();
+    let other = other.wait_replicas(1, PATIENCE);
     let completion = other.complete(&lease, &record("first"), HOUR).await;
     assert_eq!(kind(completion), Unknown);
     replica.signal(Signal::Continue);
     let completion = other.complete(&lease, &record("first"), HOUR).await;
     assert_eq!(completion.unwrap(), Completion::AlreadyApplied);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_to_wait_confirms_nothing() {
+    let (primary, _replica, store) = replicated(1).await;
+    primary.cli("ACL SETUSER default -wait");
+    assert_eq!(kind(claim(&store, 1).await), Unknown);
 }
 
 #[tokio::test]

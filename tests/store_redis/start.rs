@@ -143,6 +143,13 @@ async fn a_server_older_than_6_2_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_32_bit_build_is_refused() {
+    let url = server_saying("redis_version:7.0.0\r\narch_bits:32\r\n");
+    let error = refused(url).await;
+    assert!(matches!(error, ConnectError::Narrow { .. }), "{error}");
+}
+
 /// What is logged on this thread.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

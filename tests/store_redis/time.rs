@@ -22,13 +22,20 @@ fn now(server: &RedisServer) -> u64 {
 /// As if the clock had been two hours ahead when the key was written.
 fn set_clock_back(server: &RedisServer, number: u8) -> Fence {
     let ahead = now(server) + 2 * 3_600_000_000;
-    server.cli(&format!("SETRANGE {} 52 {ahead:016}", name(number)));
+    set_number(server, number, 52, ahead);
     Fence::new(ahead)
 }
 
 /// Lets the key be over, whatever it is.
 fn end(server: &RedisServer, number: u8) {
-    server.cli(&format!("SETRANGE {} 68 {:016}", name(number), 1));
+    set_number(server, number, 60, 1);
+}
+
+/// Writes a number of the header, at its offset.
+fn set_number(server: &RedisServer, number: u8, offset: u8, value: u64) {
+    let script = "redis.call('setrange',KEYS[1],ARGV[1],struct.pack('>I8',ARGV[2]))";
+    let name = name(number);
+    server.cli(&format!("EVAL {script} 1 {name} {offset} {value}"));
 }
 
 #[tokio::test]

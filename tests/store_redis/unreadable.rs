@@ -13,7 +13,7 @@ use crate::{
 /// Puts something else in the place of a record.
 type Damage = fn(&RedisServer, &str);
 
-const DAMAGES: [(&str, Damage); 8] = [
+const DAMAGES: [(&str, Damage); 6] = [
     ("another type", |server, name| {
         server.cli(&format!("DEL {name}"));
         server.cli(&format!("HSET {name} a b"));
@@ -29,8 +29,6 @@ const DAMAGES: [(&str, Damage); 8] = [
     ("an unknown state", |server, name| {
         patch(server, name, 1, "X");
     }),
-    ("no fence", |server, name| patch(server, name, 52, "x")),
-    ("no deadline", |server, name| patch(server, name, 68, "?")),
 ];
 
 fn set(server: &RedisServer, name: &str, value: &str) {

@@ -42,6 +42,12 @@ pub enum ConnectError {
         /// What it says.
         version: String,
     },
+    /// The server was built for 32 bits: its scripts cannot pack a time.
+    #[error("{server} is a 32-bit build; a 64-bit build is needed")]
+    Narrow {
+        /// Host and port.
+        server: String,
+    },
     /// The server drops keys when it runs out of memory. A claim that is dropped lets its
     /// operation run twice.
     #[error(
@@ -146,6 +152,9 @@ impl Info {
         if !is_recent(version) {
             let version = version.to_owned();
             return Err(ConnectError::TooOld { server, version });
+        }
+        if self.field("arch_bits") == Some("32") {
+            return Err(ConnectError::Narrow { server });
         }
         match (self.field("cluster_enabled"), is_cluster) {
             (Some("1"), false) => return Err(ConnectError::InCluster { server }),

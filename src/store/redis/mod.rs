@@ -42,9 +42,9 @@
 //!
 //! # Server
 //!
-//! Redis 6.2 or Valkey, or later; no modules. Keys are called
+//! Redis 6.2 or Valkey, or later, on a 64-bit machine; no modules. Keys are called
 //! `idempotency:` and the record key in hexadecimal, as it stands in logs, so that an
-//! operator can find them ([`prefix`](RedisStore::prefix)). A value is a header of 110 bytes
+//! operator can find them ([`prefix`](RedisStore::prefix)). A value is a header of 80 bytes
 //! and the record, and expires a minute after its time. A user with restricted rights needs
 //!
 //! ```text

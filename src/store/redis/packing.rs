@@ -14,7 +14,7 @@ use crate::{
     store::{Fence, StoreError},
 };
 
-const HEADER: usize = 110;
+const HEADER: usize = 80;
 const VERSION: u8 = b'1';
 const COMPLETED: u8 = b'C';
 
@@ -47,11 +47,11 @@ impl Header {
     fn parse(value: &[u8]) -> Option<Self> {
         let header = value.get(..HEADER).filter(|header| header[0] == VERSION)?;
         let digest = header[20..52].try_into().ok()?;
-        let fence = std::str::from_utf8(&header[52..68]).ok()?.parse().ok()?;
+        let fence = header[52..60].try_into().ok()?;
         Some(Self {
             is_completed: header[1] == COMPLETED,
             fingerprint: Fingerprint::from_parts(header[19], digest),
-            fence: Fence::new(fence),
+            fence: Fence::new(u64::from_be_bytes(fence)),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, ServerError, ServerErrorKind, Value};
+use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 
 use super::{
     fault::{NotARecord, Unexpected, refused},
@@ -125,7 +125,7 @@ impl Call<'_> {
         };
         let answer = Answer::read(next()?)?;
         let confirmed = match self.replicas {
-            Some(_) => whole(&next()?),
+            Some(_) => Some(confirmed(next()?)?),
             None => None,
         };
         let value = match self.brings_value {
@@ -219,6 +219,14 @@ pub(super) fn error(replies: &[Value]) -> Option<&ServerError> {
 /// Whether the server does not know the script.
 pub(super) fn is_unknown_script(replies: &[Value]) -> bool {
     error(replies).is_some_and(|error| error.kind() == Some(ServerErrorKind::NoScript))
+}
+
+/// How many replicas confirmed. Whatever else the server says, the script did run.
+fn confirmed(value: Value) -> Result<u64, StoreError> {
+    match value {
+        Value::ServerError(error) => Err(StoreError::unknown(RedisError::from(error))),
+        value => whole(&value).ok_or_else(|| StoreError::unknown(Unexpected)),
+    }
 }
 
 fn whole(value: &Value) -> Option<u64> {

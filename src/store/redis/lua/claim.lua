@@ -1,33 +1,31 @@
 -- ARGV: token, fingerprint, lease and retention in microseconds, 'takeover' or 'hold'.
-local token, fingerprint, after_crash = ARGV[1], ARGV[2], ARGV[5]
-
-local lease = {
-    state = IN_FLIGHT,
-    waiting = '0',
-    token = token,
-    fingerprint = fingerprint,
-    fence = next_fence(),
-    deadline = now + tonumber(ARGV[3]),
-    attempt = 1,
-    retention = tonumber(ARGV[4]),
-}
+local waiting, fence, attempt = '0', math.max(now, floor + 1), 1
 
 if held then
-    if held.fingerprint ~= fingerprint then
+    if held.fingerprint ~= ARGV[2] then
         return { 'mismatch' }
     elseif held.state == COMPLETED then
         return standing()
-    elseif held.token == token then
+    elseif held.token == ARGV[1] then
         -- Sent again: the same lease.
-        lease.waiting, lease.fence, lease.attempt = held.waiting, held.fence, held.attempt
+        waiting, fence, attempt = held.waiting, held.fence, held.attempt
     elseif now < held.deadline then
         return standing()
-    elseif after_crash == 'hold' then
+    elseif ARGV[5] == 'hold' then
         return { 'unknown' }
     else
-        lease.attempt = held.attempt + 1
+        attempt = held.attempt + 1
     end
 end
 
-put(lease)
-return { 'acquired', lease.fence, lease.attempt }
+put({
+    state = IN_FLIGHT,
+    waiting = waiting,
+    token = ARGV[1],
+    fingerprint = ARGV[2],
+    fence = fence,
+    deadline = now + tonumber(ARGV[3]),
+    attempt = attempt,
+    retention = tonumber(ARGV[4]),
+})
+return { 'acquired', fence, attempt }

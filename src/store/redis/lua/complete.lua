@@ -4,7 +4,7 @@ if not is_owner(ARGV[1], ARGV[2]) then
 end
 if held.state == COMPLETED then
     -- Writes what stands there already, so that a WAIT of this connection covers it.
-    redis.call('SETRANGE', KEYS[1], 0, '1')
+    redis.call('SETRANGE', KEYS[1], 0, VERSION)
     return { 'already applied' }
 end
 

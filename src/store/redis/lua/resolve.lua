@@ -12,7 +12,7 @@ put({
     -- Nobody's: whoever held the lease does not own this answer.
     token = string.rep('\0', 16),
     fingerprint = ARGV[2],
-    fence = next_fence(),
+    fence = math.max(now, floor + 1),
     deadline = now + tonumber(ARGV[3]),
     attempt = held.attempt,
     retention = 0,
