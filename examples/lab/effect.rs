@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{self, Shape},
-    settings::Stats,
+    store::Stats,
 };
 
 /// What the lab remembers.

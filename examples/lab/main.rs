@@ -2,7 +2,7 @@
 //!
 //! The first line on stdout is `listening on http://HOST:PORT`. SIGTERM and SIGINT drain
 //! and exit 0. The settings are environment variables, see [`settings`]; what `/effect`
-//! does is in the query, see [`effect`].
+//! does is in the query, see [`effect`]. Stores in other processes want their features.
 //!
 //! ```text
 //! LAB_ADDR=127.0.0.1:3000 cargo run --example lab
@@ -12,6 +12,7 @@
 mod answer;
 mod effect;
 mod settings;
+mod store;
 
 use std::{io, io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use self::{effect::Lab, settings::Settings};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = match Settings::from_env() {
+    let settings = match Settings::from_env().await {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("lab: {error}");
@@ -66,7 +67,7 @@ async fn serve(settings: Settings) -> io::Result<()> {
     Ok(())
 }
 
-async fn stats(State((lab, stats)): State<(Arc<Lab>, settings::Stats)>) -> Json<serde_json::Value> {
+async fn stats(State((lab, stats)): State<(Arc<Lab>, store::Stats)>) -> Json<serde_json::Value> {
     Json(serde_json::json!({
         "executions": lab.executions(),
         "entries": stats.entries(),

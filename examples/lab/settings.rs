@@ -3,7 +3,7 @@
 //! | variable | values | default |
 //! |---|---|---|
 //! | `LAB_ADDR` | `HOST:PORT` | `127.0.0.1:0` |
-//! | `LAB_STORE` | `memory` | `memory` |
+//! | `LAB_STORE` | `memory`, `redis://HOST:PORT`, of a cluster several with commas | `memory` |
 //! | `LAB_LEASE_MS` | milliseconds | 30000 |
 //! | `LAB_RETENTION_MS` | milliseconds | 86400000 |
 //! | `LAB_IN_FLIGHT` | `reject`, `wait:MS` | `reject` |
@@ -14,7 +14,7 @@
 //! | `LAB_MAX_REQUEST`, `LAB_MAX_RESPONSE` | bytes | 2 MiB, 1 MiB |
 //! | `LAB_SCOPE` | `credentials`, `global` | `credentials` |
 //! | `LAB_STORE_FAILURE` | `refuse`, `proceed` | `refuse` |
-//! | `LAB_MAX_ENTRIES` | keys | that of the store |
+//! | `LAB_MAX_ENTRIES` | keys, of `memory` only | that of the store |
 //! | `LAB_EFFECT_LOG` | a file | none |
 
 use std::{
@@ -27,9 +27,10 @@ use std::{
 };
 
 use tower_idempotency::{
-    AfterCrash, IdempotencyLayer, InFlight, MemoryStore, Scope, SharedStore, StoreFailure,
-    WireContract,
+    AfterCrash, IdempotencyLayer, InFlight, Scope, SharedStore, StoreFailure, WireContract,
 };
+
+use crate::store::{self, Stats};
 
 /// What the environment says.
 pub(crate) struct Settings {
@@ -39,37 +40,21 @@ pub(crate) struct Settings {
     pub(crate) stats: Stats,
 }
 
-/// What the store can tell of itself.
-#[derive(Clone)]
-pub(crate) struct Stats(MemoryStore);
-
-impl Stats {
-    pub(crate) fn entries(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.0.bytes()
-    }
-}
-
 impl Settings {
     /// Reads the environment; an unknown value is an error that names it.
-    pub(crate) fn from_env() -> Result<Self, String> {
+    pub(crate) async fn from_env() -> Result<Self, String> {
         one_of("LAB_FINGERPRINT", &["exact"])?;
-        one_of("LAB_STORE", &["memory"])?;
         if let Some(field) = text("LAB_KEY_FIELD")? {
             return Err(unknown("LAB_KEY_FIELD", &field, "no value yet"));
         }
-        let store = match number("LAB_MAX_ENTRIES")? {
-            Some(entries) => MemoryStore::new().max_entries(entries),
-            None => MemoryStore::new(),
-        };
+        let (addresses, effect_log) = (addresses()?, effect_log()?);
+        let store = text("LAB_STORE")?.unwrap_or_else(|| "memory".to_owned());
+        let opened = store::open(&store, number("LAB_MAX_ENTRIES")?).await?;
         Ok(Self {
-            addresses: addresses()?,
-            effect_log: effect_log()?,
-            layer: layer(SharedStore::new(store.clone()))?,
-            stats: Stats(store),
+            addresses,
+            effect_log,
+            layer: layer(opened.store)?,
+            stats: opened.stats,
         })
     }
 }

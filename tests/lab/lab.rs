@@ -37,7 +37,11 @@ impl Lab {
 
     /// Another lab that goes on with the same log.
     pub(crate) async fn restarted(self) -> Self {
-        Self::start_with(&[], self.log).await
+        self.restarted_with(&[]).await
+    }
+
+    pub(crate) async fn restarted_with(self, settings: &[(&str, &str)]) -> Self {
+        Self::start_with(settings, self.log).await
     }
 
     async fn start_with(settings: &[(&str, &str)], log: Log) -> Self {
@@ -121,6 +125,12 @@ pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
     command
 }
 
+/// Those of the lab that this test has, too.
+const FEATURES: &str = match cfg!(feature = "redis") {
+    true => "axum,redis",
+    false => "axum",
+};
+
 /// Builds the lab into the directory this test was built into; where it is.
 fn build() -> PathBuf {
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
@@ -135,7 +145,7 @@ fn build() -> PathBuf {
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--example", "lab", "--features", "axum"])
+        .args(["build", "--example", "lab", "--features", FEATURES])
         .args(["--profile", profile, "--target-dir"])
         .arg(target_dir);
     if let Some(triple) = place.next() {

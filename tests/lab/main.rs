@@ -11,6 +11,10 @@ mod outside;
 mod relay;
 #[cfg(feature = "client")]
 mod retries;
+#[cfg(feature = "redis")]
+#[path = "../servers/mod.rs"]
+mod servers;
 mod settings;
 mod shutdown;
 mod startup;
+mod stores;

@@ -1,0 +1,73 @@
+//! The store that `LAB_STORE` names.
+
+use tower_idempotency::{MemoryStore, SharedStore};
+
+/// A store, and what it can tell of itself.
+pub(crate) struct Opened {
+    pub(crate) store: SharedStore,
+    pub(crate) stats: Stats,
+}
+
+/// What a store can tell of itself. One in another process tells nothing.
+#[derive(Clone)]
+pub(crate) struct Stats(Option<MemoryStore>);
+
+impl Stats {
+    pub(crate) fn entries(&self) -> Option<usize> {
+        self.0.as_ref().map(MemoryStore::len)
+    }
+
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.0.as_ref().map(MemoryStore::bytes)
+    }
+}
+
+/// Opens the store with this name: `memory`, or a URL.
+pub(crate) async fn open(name: &str, max_entries: Option<usize>) -> Result<Opened, String> {
+    let scheme = name.split_once(':').map_or(name, |(scheme, _)| scheme);
+    if scheme == "memory" {
+        return Ok(memory(max_entries));
+    }
+    if max_entries.is_some() {
+        return Err("LAB_MAX_ENTRIES: only LAB_STORE=memory takes it".to_owned());
+    }
+    // The rest of a URL may hold a password.
+    let failed = |error| format!("LAB_STORE={scheme}:…: {error}");
+    let store = match scheme {
+        "redis" | "rediss" => redis(name).await.map_err(failed)?,
+        _ => return Err(format!("LAB_STORE={name}: unknown value; known: {KNOWN}")),
+    };
+    let stats = Stats(None);
+    Ok(Opened { store, stats })
+}
+
+const KNOWN: &str = "memory or redis://HOST:PORT";
+
+fn memory(max_entries: Option<usize>) -> Opened {
+    let store = match max_entries {
+        Some(entries) => MemoryStore::new().max_entries(entries),
+        None => MemoryStore::new(),
+    };
+    Opened {
+        store: SharedStore::new(store.clone()),
+        stats: Stats(Some(store)),
+    }
+}
+
+/// One server; or, with commas between them, some of a cluster.
+#[cfg(feature = "redis")]
+async fn redis(urls: &str) -> Result<SharedStore, String> {
+    use tower_idempotency::RedisStore;
+
+    let connected = match urls.contains(',') {
+        true => RedisStore::connect_cluster(urls.split(',')).await,
+        false => RedisStore::connect(urls).await,
+    };
+    let store = connected.map_err(|error| error.to_string())?;
+    Ok(SharedStore::new(store))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_: &str) -> Result<SharedStore, String> {
+    Err("this lab was built without the feature redis".to_owned())
+}

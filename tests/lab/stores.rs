@@ -1,0 +1,108 @@
+//! Stores in other processes.
+
+#[cfg(feature = "redis")]
+mod redis {
+    use std::time::Duration;
+
+    use tokio::time::sleep;
+
+    use crate::{
+        lab::{Lab, command, request},
+        outside::soon,
+        servers::{RedisCluster, RedisServer, Signal},
+    };
+
+    #[tokio::test]
+    async fn two_labs_share_their_keys() {
+        let server = RedisServer::start();
+        shares(&server.url()).await;
+    }
+
+    #[tokio::test]
+    async fn so_they_do_on_a_cluster() {
+        let cluster = RedisCluster::start();
+        shares(&cluster.urls().join(",")).await;
+    }
+
+    async fn shares(store: &str) {
+        let settings = [("LAB_STORE", store), ("LAB_SCOPE", "global")];
+        let (one, other) = (Lab::start(&settings).await, Lab::start(&settings).await);
+        let first = one.ask("/effect", "k").await;
+        let second = other.ask("/effect", "k").await;
+        assert_eq!((first.status, second.status), (200, 200));
+        assert_eq!(first.body, second.body);
+        assert!(!first.is_replay() && second.is_replay());
+        assert_eq!((one.effects().len(), other.effects().len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_lab_that_was_killed_is_taken_over() {
+        let server = RedisServer::start();
+        let url = server.url();
+        let settings = [("LAB_STORE", url.as_str()), ("LAB_LEASE_MS", "500")];
+        let mut lab = Lab::start(&settings).await;
+        let mut client = lab.connect().await;
+        let target = "/effect?sleep_ms=60000";
+        let hanging = request("POST", target, "idempotency-key: k\r\n", "1");
+        client.send(&hanging).await;
+        lab.until_effects(1).await;
+        lab.signal("-KILL").await;
+        lab.exited().await;
+
+        let after = lab.restarted_with(&settings).await;
+        let mut retries = Vec::new();
+        let taken_over = async {
+            while after.effects().len() < 2 {
+                let mut retry = after.connect().await;
+                retry.send(&hanging).await;
+                retries.push(retry);
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon(taken_over).await;
+        assert!(
+            after.effects()[1].starts_with("k 2 "),
+            "{:?}",
+            after.effects()
+        );
+    }
+
+    #[tokio::test]
+    async fn without_its_store_a_lab_refuses_and_recovers() {
+        let mut server = RedisServer::start();
+        let url = server.url();
+        let lab = Lab::start(&[("LAB_STORE", &url)]).await;
+        server.signal(Signal::Kill);
+        let refused = lab.ask("/effect", "k").await;
+        assert_eq!(refused.status, 503);
+        assert_eq!(refused.code(), "idempotency_store_unavailable");
+        server.start_again();
+        let recovered = async {
+            while lab.ask("/effect", "k").await.status != 200 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        soon(recovered).await;
+        assert_eq!(lab.effects().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_exits_2() {
+        let url = "redis://:secret@127.0.0.1:1";
+        let output = soon(command(&[("LAB_STORE", url)]).output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("127.0.0.1:1 does not answer"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn a_store_that_was_not_built_in_is_named() {
+    let asked = crate::lab::command(&[("LAB_STORE", "redis://localhost")]).output();
+    let output = crate::outside::soon(asked).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("without the feature redis"), "{said}");
+}
