@@ -1,62 +1,128 @@
 //! SHA-256 over length-prefixed parts: no two different part lists feed the same bytes.
 
+use std::mem;
+
 use sha2::{Digest as _, Sha256};
 
-/// A running digest. Each use starts with a domain tag of its own, so that digests made
-/// for different purposes never agree by accident.
-#[derive(Clone)]
-pub(crate) struct PartDigest(Sha256);
+/// The digest of a list of parts. Each use starts with a domain tag of its own, so that
+/// digests made for different purposes never agree by accident.
+///
+/// The parts are gathered on the stack and fed together: each update has its price.
+pub(crate) struct PartDigest {
+    gathered: [u8; ROOM],
+    filled: usize,
+    digest: Sha256,
+}
 
-/// The longest part that is worth a copy.
-const SHORT: usize = 64;
+/// Enough for the parts of a usual request.
+const ROOM: usize = 256;
 
 impl PartDigest {
     /// Starts a digest in `domain`.
+    #[inline]
     pub(crate) fn new(domain: &str) -> Self {
-        Self(Sha256::new()).part(domain)
+        let mut digest = Self {
+            gathered: [0; ROOM],
+            filled: 0,
+            digest: Sha256::new(),
+        };
+        digest.part(domain);
+        digest
     }
 
     /// Adds one part, preceded by its length as eight big-endian bytes.
-    pub(crate) fn part(mut self, part: impl AsRef<[u8]>) -> Self {
+    #[inline]
+    pub(crate) fn part(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
         let part = part.as_ref();
-        let length = (part.len() as u64).to_be_bytes();
-        // Each update has its price: a short part goes in one with its length.
-        let mut short = [0; 8 + SHORT];
-        if let Some(space) = short.get_mut(..8 + part.len()) {
-            space[..8].copy_from_slice(&length);
-            space[8..].copy_from_slice(part);
-            self.0.update(space);
-        } else {
-            self.0.update(length);
-            self.0.update(part);
-        }
-        self
+        self.number(part.len() as u64).fixed(part)
     }
 
     /// Adds a part that may be absent: absent and empty are different.
-    pub(crate) fn optional(mut self, part: Option<&[u8]>) -> Self {
-        self.0.update([u8::from(part.is_some())]);
+    pub(crate) fn optional(&mut self, part: Option<&[u8]>) -> &mut Self {
+        self.fixed(&[u8::from(part.is_some())]);
         match part {
             Some(part) => self.part(part),
             None => self,
         }
     }
 
-    /// Adds bytes with no length: only for a last part that arrives in pieces, whose
-    /// length the caller adds behind it with [`length`](Self::length).
-    pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// Adds the length of a part fed through [`raw`](Self::raw).
-    pub(crate) fn length(mut self, length: u64) -> Self {
-        self.0.update(length.to_be_bytes());
-        self
+    /// Adds a number as eight big-endian bytes.
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
+        self.fixed(&number.to_be_bytes())
     }
 
     /// The digest of everything added.
-    pub(crate) fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
+    pub(crate) fn finish(&mut self) -> [u8; 32] {
+        self.feed();
+        self.digest.finalize_reset().into()
+    }
+
+    /// Goes on with a last part that arrives in pieces.
+    pub(crate) fn then_pieces(&mut self) -> PieceDigest {
+        self.feed();
+        PieceDigest {
+            digest: mem::take(&mut self.digest),
+            length: 0,
+        }
+    }
+
+    /// Adds bytes without their length: only where that is always the same.
+    #[inline]
+    pub(crate) fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
+        let end = self.filled + bytes.len();
+        if let Some(space) = self.gathered.get_mut(self.filled..end) {
+            space.copy_from_slice(bytes);
+            self.filled = end;
+        } else {
+            self.spill(bytes);
+        }
+        self
+    }
+
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        self.feed();
+        self.digest.update(bytes);
+    }
+
+    fn feed(&mut self) {
+        self.digest.update(&self.gathered[..self.filled]);
+        self.filled = 0;
+    }
+}
+
+/// A digest whose last part arrives in pieces, so that its length comes behind it.
+#[derive(Clone)]
+pub(crate) struct PieceDigest {
+    digest: Sha256,
+    length: u64,
+}
+
+impl PieceDigest {
+    /// Adds a part before the pieces.
+    pub(crate) fn part(mut self, part: impl AsRef<[u8]>) -> Self {
+        let part = part.as_ref();
+        self.digest.update((part.len() as u64).to_be_bytes());
+        self.digest.update(part);
+        self
+    }
+
+    /// Adds a piece. Where one ends and the next begins says nothing.
+    pub(crate) fn piece(&mut self, piece: &[u8]) {
+        self.digest.update(piece);
+        self.length += piece.len() as u64;
+    }
+
+    /// How long the pieces are together.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The digest of everything added.
+    pub(crate) fn finish(mut self) -> [u8; 32] {
+        self.digest.update(self.length.to_be_bytes());
+        self.digest.finalize().into()
     }
 }
 
@@ -77,10 +143,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn digest(parts: &[Vec<u8>]) -> [u8; 32] {
-        parts
-            .iter()
-            .fold(PartDigest::new("test"), |digest, part| digest.part(part))
-            .finish()
+        let mut digest = PartDigest::new("test");
+        for part in parts {
+            digest.part(part);
+        }
+        digest.finish()
     }
 
     proptest! {
@@ -101,6 +168,13 @@ mod tests {
             let split = |at: usize| vec![bytes[..at].to_vec(), bytes[at..].to_vec()];
             prop_assert_eq!(i == j, digest(&split(i)) == digest(&split(j)));
         }
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_counts_to_the_last_byte() {
+        let parts = |last: u8| vec![vec![0; ROOM - 8], vec![1; 3 * ROOM], vec![2, last]];
+        assert_ne!(digest(&parts(0)), digest(&parts(1)));
+        assert_ne!(digest(&parts(0)), digest(&parts(0)[1..]));
     }
 
     #[test]

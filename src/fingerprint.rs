@@ -9,7 +9,7 @@ use http::{header::CONTENT_TYPE, request::Parts};
 
 pub use self::json::JsonFingerprint;
 use crate::{
-    digest::{PartDigest, hex},
+    digest::{PartDigest, PieceDigest, hex},
     target::target,
 };
 
@@ -114,10 +114,7 @@ impl Fingerprinter for ExactFingerprint {
 pub struct FingerprintState(State);
 
 enum State {
-    Exact {
-        digest: PartDigest,
-        body_len: u64,
-    },
+    Exact(PieceDigest),
     /// Boxed, to take no room in each request that is compared exactly.
     Json(Box<json::Arriving>),
     Custom(Box<dyn Accumulate>),
@@ -142,11 +139,9 @@ impl FingerprintState {
             .part(parts.method.as_str())
             .part(target.path())
             .optional(target.query().map(str::as_bytes))
-            .optional(parts.headers.get(CONTENT_TYPE).map(AsRef::as_ref));
-        Self(State::Exact {
-            digest,
-            body_len: 0,
-        })
+            .optional(parts.headers.get(CONTENT_TYPE).map(AsRef::as_ref))
+            .then_pieces();
+        Self(State::Exact(digest))
     }
 
     fn json(arriving: json::Arriving) -> Self {
@@ -164,10 +159,7 @@ impl FingerprintState {
     #[must_use]
     pub fn and(mut self, part: impl AsRef<[u8]>) -> Self {
         self.0 = match self.0 {
-            State::Exact { digest, .. } => State::Exact {
-                digest: digest.part("and").part(part),
-                body_len: 0,
-            },
+            State::Exact(digest) => State::Exact(digest.part("and").part(part)),
             State::Json(arriving) => State::Json(Box::new(arriving.and(part.as_ref()))),
             custom @ State::Custom(_) => custom,
         };
@@ -179,10 +171,7 @@ impl FingerprintState {
     /// one inside.
     pub fn update(&mut self, piece: &Bytes) {
         match &mut self.0 {
-            State::Exact { digest, body_len } => {
-                digest.raw(piece);
-                *body_len += piece.len() as u64;
-            }
+            State::Exact(digest) => digest.piece(piece),
             State::Json(arriving) => arriving.update(piece),
             State::Custom(accumulate) => accumulate.update(piece),
         }
@@ -192,9 +181,7 @@ impl FingerprintState {
     #[must_use]
     pub fn finish(self) -> Fingerprint {
         match self.0 {
-            State::Exact { digest, body_len } => {
-                Fingerprint::from_parts(1, digest.length(body_len).finish())
-            }
+            State::Exact(digest) => Fingerprint::from_parts(1, digest.finish()),
             State::Json(arriving) => arriving.finish(),
             State::Custom(accumulate) => accumulate.finish(),
         }

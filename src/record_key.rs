@@ -45,8 +45,9 @@ impl RecordKey {
             .part(scope.as_bytes())
             .part(method.as_str())
             .part(path)
-            .part(key);
-        Self(digest.finish())
+            .part(key)
+            .finish();
+        Self(digest)
     }
 
     /// The record key of `key` on every route: the same key on another route is a mismatch.
@@ -56,8 +57,9 @@ impl RecordKey {
         let digest = PartDigest::new("record-key:v1:shared")
             .part(namespace)
             .part(scope.as_bytes())
-            .part(key);
-        Self(digest.finish())
+            .part(key)
+            .finish();
+        Self(digest)
     }
 
     /// A record key from its bytes.
@@ -74,8 +76,9 @@ impl RecordKey {
 
     /// The key for one downstream call made on behalf of this operation.
     pub(crate) fn child(&self, label: &str) -> String {
-        let digest = PartDigest::new("child-key:v1").part(self.0).part(label);
-        format!("ik_{}", hex(&digest.finish()[..16]))
+        let mut digest = PartDigest::new("child-key:v1");
+        let digest = digest.part(self.0).part(label).finish();
+        format!("ik_{}", hex(&digest[..16]))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{any::type_name, fmt, marker::PhantomData};
 
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{HeaderName, header, request::Parts};
 
 use crate::digest::{PartDigest, hex};
 
@@ -30,8 +30,11 @@ impl Scope {
     /// two different lists of parts make the same scope.
     #[must_use]
     pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
-        let digest = PartDigest::new("scope:principal");
-        Self(parts.into_iter().fold(digest, PartDigest::part).finish())
+        let mut digest = PartDigest::new("scope:principal");
+        for part in parts {
+            digest.part(part);
+        }
+        Self(digest.finish())
     }
 
     /// One namespace for every caller: **anyone who sends another caller's key and payload
@@ -126,20 +129,16 @@ impl CredentialScope {
 impl ScopeSource for CredentialScope {
     fn scope(&self, parts: &Parts) -> Result<Scope, MissingScope> {
         const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-        let digest = [header::AUTHORIZATION, header::COOKIE, API_KEY]
-            .iter()
-            .fold(PartDigest::new("scope:credentials"), |digest, name| {
-                every_line(digest, &parts.headers, name)
-            });
+        let mut digest = PartDigest::new("scope:credentials");
+        for name in [header::AUTHORIZATION, header::COOKIE, API_KEY] {
+            let lines = parts.headers.get_all(name);
+            digest.number(lines.iter().count() as u64);
+            for line in lines {
+                digest.part(line);
+            }
+        }
         Ok(Scope(digest.finish()))
     }
-}
-
-/// Adds every line of a field, and how many there are.
-fn every_line(digest: PartDigest, headers: &HeaderMap, name: &HeaderName) -> PartDigest {
-    let lines = headers.get_all(name);
-    let digest = digest.length(lines.iter().count() as u64);
-    lines.iter().fold(digest, PartDigest::part)
 }
 
 /// The scope is a request extension that your authentication layer inserted.

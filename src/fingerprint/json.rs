@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::{ExactFingerprint, Fingerprint, FingerprintState, Fingerprinter};
 use crate::{
-    digest::PartDigest,
+    digest::{PartDigest, PieceDigest},
     frames::Frames,
     json::{MediaType, Scanner, Selection, Unfit},
     target::target,
@@ -108,18 +108,20 @@ impl Fingerprinter for JsonFingerprint {
             return ExactFingerprint::new().begin(parts);
         };
         let target = target(parts);
-        let digest = PartDigest::new("fingerprint:json")
+        let mut digest = PartDigest::new("fingerprint:json");
+        digest
             .part(parts.method.as_str())
             .part(target.path())
             .optional(target.query().map(str::as_bytes));
-        let digest = media_type.digest(digest);
-        FingerprintState::json(Arriving::new(digest, Arc::clone(&self.selection)))
+        media_type.add_to(&mut digest);
+        let selection = Arc::clone(&self.selection);
+        FingerprintState::json(Arriving::new(digest.then_pieces(), selection))
     }
 }
 
 /// A JSON body that is arriving.
 pub(super) struct Arriving {
-    digest: PartDigest,
+    digest: PieceDigest,
     body: Body,
 }
 
@@ -133,7 +135,7 @@ enum Body {
 const VERSION: u8 = 2;
 
 impl Arriving {
-    fn new(digest: PartDigest, selection: Arc<Selection>) -> Self {
+    fn new(digest: PieceDigest, selection: Arc<Selection>) -> Self {
         let body = Body::Meant(Scanner::new(selection), Frames::new());
         Self { digest, body }
     }
@@ -169,36 +171,27 @@ impl Arriving {
     }
 }
 
-fn digest_meaning(scanner: &mut Scanner, head: PartDigest) -> Result<[u8; 32], Unfit> {
+fn digest_meaning(scanner: &mut Scanner, head: PieceDigest) -> Result<[u8; 32], Unfit> {
     let mut digest = head.part("meaning");
-    let mut length = 0;
-    scanner.finish(|piece| {
-        digest.raw(piece);
-        length += piece.len() as u64;
-    })?;
-    Ok(digest.length(length).finish())
+    scanner.finish(|piece| digest.piece(piece))?;
+    Ok(digest.finish())
 }
 
 /// A body without a meaning.
-struct Raw {
-    digest: PartDigest,
-    length: u64,
-}
+struct Raw(PieceDigest);
 
 impl Raw {
-    fn new(head: &PartDigest, frames: &Frames) -> Self {
-        let digest = head.clone().part("raw");
-        let mut raw = Self { digest, length: 0 };
+    fn new(head: &PieceDigest, frames: &Frames) -> Self {
+        let mut raw = Self(head.clone().part("raw"));
         frames.as_slice().iter().for_each(|frame| raw.update(frame));
         raw
     }
 
     fn update(&mut self, piece: &[u8]) {
-        self.digest.raw(piece);
-        self.length += piece.len() as u64;
+        self.0.piece(piece);
     }
 
     fn finish(&self) -> [u8; 32] {
-        self.digest.clone().length(self.length).finish()
+        self.0.clone().finish()
     }
 }

@@ -51,7 +51,8 @@ impl Default for MessageFingerprint {
 
 impl Fingerprinter for MessageFingerprint {
     fn begin(&self, parts: &Parts) -> FingerprintState {
-        let digest = PartDigest::new("fingerprint:grpc")
+        let mut digest = PartDigest::new("fingerprint:grpc");
+        digest
             .part(target(parts).path())
             .part(message_kind(&parts.headers));
         let encoding = Encoding::of(&parts.headers);

@@ -139,9 +139,10 @@ impl Messages {
     }
 
     fn enter_raw(&mut self, entry: Entry, length: u64, digest: [u8; 32]) {
-        self.digest.raw(&[entry as u8]);
-        self.digest.raw(&length.to_be_bytes());
-        self.digest.raw(&digest);
+        self.digest
+            .fixed(&[entry as u8])
+            .number(length)
+            .fixed(&digest);
         self.entries += 1;
     }
 
@@ -151,7 +152,7 @@ impl Messages {
         if missing > 0 {
             self.enter_raw(Entry::Cut, missing, [0; 32]);
         }
-        self.digest.length(self.entries).finish()
+        self.digest.number(self.entries).finish()
     }
 }
 

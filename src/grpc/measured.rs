@@ -2,41 +2,34 @@
 
 use std::io;
 
-use crate::digest::PartDigest;
+use crate::digest::{PartDigest, PieceDigest};
 
 /// Bytes of which only length and digest are kept.
-pub(super) struct Measured {
-    digest: PartDigest,
-    length: u64,
-}
+pub(super) struct Measured(PieceDigest);
 
 impl Measured {
     /// The content of a message.
     pub(super) fn message() -> Self {
-        Self::new(PartDigest::new("grpc:message"))
+        Self(PartDigest::new("grpc:message").then_pieces())
     }
 
     /// Bytes that are compared as they were sent, compressed as `encoding` says.
     pub(super) fn as_sent(encoding: &[u8]) -> Self {
-        Self::new(PartDigest::new("grpc:as-sent").part(encoding))
-    }
-
-    fn new(digest: PartDigest) -> Self {
-        Self { digest, length: 0 }
+        let mut digest = PartDigest::new("grpc:as-sent");
+        Self(digest.part(encoding).then_pieces())
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.digest.raw(bytes);
-        self.length += bytes.len() as u64;
+        self.0.piece(bytes);
     }
 
     /// Length and digest.
     pub(super) fn finish(self) -> (u64, [u8; 32]) {
-        (self.length, self.digest.finish())
+        (self.0.length(), self.0.finish())
     }
 
     pub(super) fn length(&self) -> u64 {
-        self.length
+        self.0.length()
     }
 }
 
