@@ -96,9 +96,12 @@ impl Config {
     }
 }
 
-/// The least the body will have, by what its sender and its type say.
+/// The least the body will have: as its type says, or else its sender.
 fn announced_length<B: Body>(parts: &Parts, body: &B) -> u64 {
-    let header = parts.headers.get(CONTENT_LENGTH);
-    let announced = header.and_then(|value| value.to_str().ok()?.parse().ok());
-    announced.unwrap_or(0).max(body.size_hint().lower())
+    let size = body.size_hint();
+    size.exact().unwrap_or_else(|| {
+        let header = parts.headers.get(CONTENT_LENGTH);
+        let announced = header.and_then(|value| value.to_str().ok()?.parse().ok());
+        announced.unwrap_or(0).max(size.lower())
+    })
 }

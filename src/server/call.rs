@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -24,24 +24,57 @@ struct NoAnswer(Duration);
 /// Makes one call and tells what came of it.
 ///
 /// A call cut off at its deadline has an unknown outcome.
-pub(super) async fn call<T>(
-    config: &Config,
+pub(super) fn call<'a, T, F>(
+    config: &'a Config,
     verb: Verb,
-    key: &RecordKey,
-    sent: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let began = (!config.observers.is_empty()).then(Instant::now);
-    let answer = within(config.store_deadline, sent).await;
-    let result =
-        answer.unwrap_or_else(|| Err(StoreError::unknown(NoAnswer(config.store_deadline))));
-    if let Some(began) = began {
-        let elapsed = began.elapsed();
-        config.emit(&Event::StoreCalled { verb, elapsed });
+    key: &'a RecordKey,
+    sent: F,
+) -> Call<'a, F>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    Call {
+        sent: within(config.store_deadline, sent),
+        config,
+        verb,
+        key,
+        began: (!config.observers.is_empty()).then(Instant::now),
     }
-    if let Err(error) = &result {
-        config.emit(&Event::StoreFailed { key, verb, error });
+}
+
+pin_project! {
+    /// See [`call`]. Not an `async fn`, which would hold its future twice.
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) struct Call<'a, F> {
+        #[pin]
+        sent: Within<F>,
+        config: &'a Config,
+        verb: Verb,
+        key: &'a RecordKey,
+        began: Option<Instant>,
     }
-    result
+}
+
+impl<T, F> Future for Call<'_, F>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (config, verb, key) = (this.config, *this.verb, *this.key);
+        let result = ready!(this.sent.poll(cx))
+            .unwrap_or_else(|| Err(StoreError::unknown(NoAnswer(config.store_deadline))));
+        if let Some(began) = this.began {
+            let elapsed = began.elapsed();
+            config.emit(&Event::StoreCalled { verb, elapsed });
+        }
+        if let Err(error) = &result {
+            config.emit(&Event::StoreFailed { key, verb, error });
+        }
+        Poll::Ready(result)
+    }
 }
 
 /// The output of `future`, or `None` after `limit`. What is ready at once costs no timer.

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{call::call, config::Config, node::Node};
+use super::{
+    call::{Call, call},
+    config::Config,
+    node::Node,
+};
 use crate::{
     event::{Cause, Event, Verb},
     record_key::RecordKey,
@@ -19,33 +23,49 @@ use crate::{
 pub(super) async fn claim<S: Store>(
     node: &Arc<Node<S>>,
     config: &Arc<Config>,
-    claim: Claim<'_>,
+    claim: &Claim<'_>,
+) -> Result<Claimed, StoreError> {
+    match send(node, config, claim).await {
+        Err(error) => Box::pin(claim_again(node, config, claim, error)).await,
+        claimed => claimed,
+    }
+}
+
+/// The first attempt has failed. Apart and boxed, as it is rare.
+async fn claim_again<S: Store>(
+    node: &Arc<Node<S>>,
+    config: &Arc<Config>,
+    claim: &Claim<'_>,
+    mut error: StoreError,
 ) -> Result<Claimed, StoreError> {
     let mut in_doubt = false;
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        let sent = node.store.claim(&claim);
-        let error = match call(config, Verb::Claim, claim.key(), sent).await {
+        in_doubt |= error.kind() == StoreErrorKind::Unknown;
+        if attempt >= config.store_attempts || !is_worth_resending(&error) {
+            break;
+        }
+        time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        error = match send(node, config, claim).await {
             Ok(claimed) => return Ok(claimed),
             Err(error) => error,
         };
-        in_doubt |= error.kind() == StoreErrorKind::Unknown;
-        if attempt >= config.store_attempts || !is_worth_resending(&error) {
-            if in_doubt {
-                let in_doubt = give_back(
-                    Arc::clone(node),
-                    Arc::clone(config),
-                    *claim.key(),
-                    claim.rebind(&ANY),
-                );
-                node.tasks.spawn(in_doubt);
-            }
-            return Err(error);
-        }
-        Box::pin(time::sleep(pause)).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    unreachable!("the attempts are counted")
+    if in_doubt {
+        let (key, claim) = (*claim.key(), claim.rebind(&ANY));
+        let given_back = give_back(Arc::clone(node), Arc::clone(config), key, claim);
+        node.tasks.spawn(given_back);
+    }
+    Err(error)
+}
+
+fn send<'a, S: Store>(
+    node: &'a Node<S>,
+    config: &'a Config,
+    claim: &'a Claim<'a>,
+) -> Call<'a, impl Future<Output = Result<Claimed, StoreError>>> {
+    call(config, Verb::Claim, claim.key(), node.store.claim(claim))
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -75,7 +95,7 @@ async fn give_back<S: Store>(
     let deadline = Instant::now() + config.lease;
     while Instant::now() < deadline {
         time::sleep(PAUSE).await;
-        match call(&config, Verb::Claim, claim.key(), node.store.claim(&claim)).await {
+        match send(&node, &config, &claim).await {
             // Not ours after all, but lapsed: what was attempted must not be forgotten.
             Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => return,
             Ok(Claimed::Acquired(lease)) => {

@@ -62,11 +62,11 @@ impl Flight {
 
     /// The lease counts anew from the moment the call that renewed it was sent.
     pub(super) fn renewed(&self, clock: &Clock, sent: Instant) {
-        let duration = self.lease.duration();
+        let (sent, lease) = (clock.at(sent), millis(self.lease.duration()));
         self.deadline
-            .store(clock.at(sent + duration), Ordering::Relaxed);
+            .store(sent.saturating_add(lease), Ordering::Relaxed);
         self.renew_at
-            .store(clock.at(sent + duration / 3), Ordering::Relaxed);
+            .store(sent.saturating_add(lease / 3), Ordering::Relaxed);
     }
 
     pub(super) fn renew_at(&self) -> u64 {
@@ -162,11 +162,14 @@ impl Clock {
     }
 
     pub(super) fn at(&self, moment: Instant) -> u64 {
-        let since = moment.saturating_duration_since(self.0);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        millis(moment.saturating_duration_since(self.0))
     }
 
     pub(super) fn moment(&self, millis: u64) -> Instant {
         self.0 + Duration::from_millis(millis)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::{
     BoxError,
     admission::Operation,
+    call::within,
     claim::claim,
     config::{Config, StoreFailure},
     context::Idempotency,
@@ -21,9 +22,11 @@ use super::{
     lease::Held,
     node::Node,
     pledge,
+    recording::LiveAnswer,
     reply::Protection,
-    request_body::{RequestBody, receive},
+    request_body::{Received, RequestBody, receive},
     response_body::ResponseBody,
+    stage::{Next, Way, last, then},
 };
 use crate::{
     event::{Cause, Event},
@@ -42,13 +45,11 @@ pub(super) struct Shared<S> {
     pub(super) config: Arc<Config>,
 }
 
-type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
+pub(super) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
-/// The way of a keyed request. It may be dropped while its body arrives and while it waits
-/// for another; once it claims, it is pledged to run to its end.
-///
-/// Not an `async fn`, which would hold each argument twice. For the same reason the stages
-/// stand side by side and not inside each other.
+/// The way of a keyed request: it arrives, asks whether it may run, runs, and is settled.
+/// It may be dropped while its body arrives and while it waits for another; once it claims,
+/// it is pledged to run to its end.
 pub(super) fn run<S, Svc, ReqB, ResB>(
     shared: Arc<Shared<S>>,
     service: Svc,
@@ -58,101 +59,137 @@ pub(super) fn run<S, Svc, ReqB, ResB>(
 ) -> impl Future<Output = Answered<ResB, Svc::Error>>
 where
     S: Store,
-    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
-    ReqB: Body<Data = Bytes>,
+    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
+    Svc::Future: Send,
+    Svc::Error: Send + 'static,
+    ReqB: Body<Data = Bytes> + Send + 'static,
     ReqB::Error: Into<BoxError>,
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
 {
     let Operation {
-        key: client_key,
-        record_key: key,
-        mut fingerprint,
+        key,
+        record_key,
+        fingerprint,
     } = operation;
-    async move {
-        let (limit, deadline) = (shared.config.max_request_body, shared.config.body_deadline);
-        let received = receive(body, limit, deadline, |frame| fingerprint.update(frame));
-        let received = match received.await {
-            Ok(received) => RequestBody::held(received),
-            Err(kind) => return Ok(shared.reply(&key, Verdict::Reject(kind, None))),
-        };
-        let fingerprint = fingerprint.finish();
-        let held = {
-            let patience = &mut Patience::new(&shared.node, &shared.config);
-            let turn = loop {
-                let leader = match Turn::enter(&shared.node, &key, fingerprint) {
-                    Entered::Leads(turn) => break turn,
-                    Entered::Follows(leader) => leader,
-                };
-                // Boxed, as all that is rare: it would make room for itself in every request.
-                match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
-                    Followed::Alone => {}
-                    Followed::Verdict(verdict) => return Ok(shared.reply(&key, verdict)),
-                    Followed::Join(answer) => return Ok(shared.join(&key, &answer)),
-                    Followed::Unprotected => {
-                        patience.end();
-                        let lease = shared.no_lease(&key, fingerprint);
-                        let request = Request::from_parts(parts, received);
-                        let run = shared.run_unprotected(service, request, client_key, lease);
-                        return Box::pin(run).await;
-                    }
-                }
-            };
-            match shared.lead(&turn, &key, fingerprint, patience).await {
-                Ok((Verdict::Proceed(lease), sent)) => shared.hold(turn, client_key, lease, sent),
-                Ok((verdict, _)) => {
-                    turn.end(Some(verdict.clone()));
-                    return Ok(shared.reply(&key, verdict));
-                }
-                Err(error) => {
-                    patience.end();
-                    let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
-                    turn.end(Some(verdict.clone()));
-                    if shared.refuses_without_store(&error) {
-                        return Ok(shared.reply(&key, verdict));
-                    }
-                    let lease = shared.no_lease(&key, fingerprint);
-                    let request = Request::from_parts(parts, received);
-                    let run = shared.run_unprotected(service, request, client_key, lease);
-                    return Box::pin(run).await;
-                }
+    let arriving = receive(body, shared.config.max_request_body, fingerprint);
+    let arriving = within(shared.config.body_deadline, arriving);
+    let way = then(arriving, move |_: &mut Carried<Svc>, arrived| {
+        let (received, fingerprint) = match arrived.unwrap_or(Err(RejectionKind::BodyTimeout)) {
+            Ok(arrived) => arrived,
+            Err(kind) => {
+                let verdict = Verdict::Reject(kind, None);
+                return Next::Done(Ok(shared.reply(&record_key, verdict)));
             }
         };
-        let flight = Arc::clone(held.flight());
-        let called = || call(service, Request::from_parts(parts, received), flight);
-        let response = match caught(called).await {
-            Ok(Ok(response)) => response,
-            failed => return Box::pin(give_up(held, failed)).await,
+        let asking = ask(Arc::clone(&shared), record_key, fingerprint);
+        let asked = move |carried: &mut Carried<Svc>, asked| match asked {
+            Asked::MayRun(turn, lease, sent) => {
+                let held = shared.hold(turn, key, lease, sent);
+                let flight = Arc::clone(held.flight());
+                let running = caught(|| call(carried, received, flight));
+                Next::On(then(running, move |_: &mut Carried<Svc>, ran| match ran {
+                    Ok(Ok(response)) => Next::On(last(shared.settle(held, fingerprint, response))),
+                    failed => Next::Aside(Box::pin(give_up(held, failed))),
+                }))
+            }
+            Asked::Unprotected => {
+                let flight = shared.unprotected(key, &record_key, fingerprint);
+                let running = call(carried, received, flight);
+                Next::Aside(Box::pin(shared.answer_unprotected(running)))
+            }
+            Asked::Answered(verdict) => Next::Done(Ok(shared.reply(&record_key, verdict))),
+            Asked::Join(answer) => Next::Done(Ok(shared.join(&record_key, &answer))),
         };
-        Ok(shared.settle(held, fingerprint, response).await)
+        Next::On(then(asking, asked))
+    });
+    Way::new(Some((service, parts)), way)
+}
+
+/// The instance that was polled ready, and the head of the request it is called with.
+type Carried<Svc> = Option<(Svc, Parts)>;
+
+/// What became of the question whether a request may run.
+enum Asked<S: Store> {
+    /// Under this lease, won by a claim that was sent then.
+    MayRun(Turn<S>, Lease, Instant),
+    /// The store cannot be reached, and this route chose to run all the same.
+    Unprotected,
+    /// It may not.
+    Answered(Verdict),
+    /// The answer is there, and still grows.
+    Join(Arc<LiveAnswer>),
+}
+
+/// Leads the requests with one key, or follows the one that does, until it is clear what
+/// to do.
+#[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
+fn ask<S: Store>(
+    shared: Arc<Shared<S>>,
+    key: RecordKey,
+    fingerprint: Fingerprint,
+) -> impl Future<Output = Asked<S>> + Send {
+    async move {
+        let patience = &mut Patience::new(&shared.node, &shared.config);
+        let mut turn = loop {
+            let leader = match Turn::enter(&shared.node, &key, fingerprint) {
+                Entered::Leads(turn) => break turn,
+                Entered::Follows(leader) => leader,
+            };
+            // Boxed, as all that is rare: it would make room for itself in every request.
+            match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
+                Followed::Alone => {}
+                Followed::Verdict(verdict) => return Asked::Answered(verdict),
+                Followed::Join(answer) => return Asked::Join(answer),
+                Followed::Unprotected => return Asked::Unprotected,
+            }
+        };
+        let verdict = match shared.lead(&turn, &key, fingerprint, patience).await {
+            Ok((Verdict::Proceed(lease), sent)) => return Asked::MayRun(turn, lease, sent),
+            Ok((verdict, _)) => verdict,
+            Err(error) => {
+                let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
+                if !shared.refuses_without_store(&error) {
+                    turn.end(Some(verdict));
+                    return Asked::Unprotected;
+                }
+                verdict
+            }
+        };
+        turn.end(Some(verdict.clone()));
+        Asked::Answered(verdict)
     }
 }
 
 impl<S: Store> Shared<S> {
     /// Claims until it is clear what to do; also when the claim was sent.
-    async fn lead(
+    #[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
+    fn lead(
         &self,
         turn: &Turn<S>,
         key: &RecordKey,
         fingerprint: Fingerprint,
         patience: &mut Patience<'_, S>,
-    ) -> Result<(Verdict, Instant), StoreError> {
-        loop {
-            pledge::give();
-            let sent = Instant::now();
-            let claimed = claim(&self.node, &self.config, self.claim_for(key, fingerprint)).await?;
-            if let Claimed::InFlight { fence, remaining } = claimed {
-                if patience.may_wait() {
-                    pledge::take_back();
-                    turn.reach(Stage::Elsewhere(sent + remaining));
-                    Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
-                    // Never claimed because the time is over.
+    ) -> impl Future<Output = Result<(Verdict, Instant), StoreError>> {
+        async move {
+            loop {
+                pledge::give();
+                let sent = Instant::now();
+                let claimed = self.claim_for(key, fingerprint);
+                let claimed = claim(&self.node, &self.config, &claimed).await?;
+                if let Claimed::InFlight { fence, remaining } = claimed {
                     if patience.may_wait() {
-                        continue;
+                        pledge::take_back();
+                        turn.reach(Stage::Elsewhere(sent + remaining));
+                        Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
+                        // Never claimed because the time is over.
+                        if patience.may_wait() {
+                            continue;
+                        }
                     }
                 }
+                return Ok((verdict::on_claim(claimed, fingerprint), sent));
             }
-            return Ok((verdict::on_claim(claimed, fingerprint), sent));
         }
     }
 
@@ -179,25 +216,26 @@ impl<S: Store> Shared<S> {
         corrupt || self.config.store_failure == StoreFailure::Refuse
     }
 
-    /// A lease in name only, for a request that runs without one.
-    fn no_lease(&self, key: &RecordKey, fingerprint: Fingerprint) -> Lease {
-        self.claim_for(key, fingerprint).won(Fence::new(0), 1)
+    /// The store did not say whether a request may run, and it does: under a lease in name
+    /// only.
+    fn unprotected(
+        &self,
+        key: Key,
+        record_key: &RecordKey,
+        fingerprint: Fingerprint,
+    ) -> Arc<Flight> {
+        self.config.emit(&Event::Unprotected { key: record_key });
+        let lease = self
+            .claim_for(record_key, fingerprint)
+            .won(Fence::new(0), 1);
+        self.flight(key, lease, Instant::now())
     }
 
-    /// The store did not say whether the request may run, and it does.
-    async fn run_unprotected<Svc, ReqB, ResB>(
-        &self,
-        service: Svc,
-        request: Request<RequestBody<ReqB>>,
-        key: Key,
-        lease: Lease,
-    ) -> Answered<ResB, Svc::Error>
-    where
-        Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>>,
-    {
-        self.config.emit(&Event::Unprotected { key: lease.key() });
-        let flight = self.flight(key, lease, Instant::now());
-        let mut response = call(service, request, flight).await?;
+    async fn answer_unprotected<B, E>(
+        self: Arc<Self>,
+        running: impl Future<Output = Result<Response<B>, E>>,
+    ) -> Answered<B, E> {
+        let mut response = running.await?;
         let marker = &self.config.contract.replay_header;
         response.headers_mut().remove(marker);
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
@@ -226,15 +264,58 @@ async fn give_up<S: Store, B, E>(
 /// When to try again while the store is unreachable; nobody knows how long it will be.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Calls the instance that was polled ready, with the operation among the extensions.
-fn call<Svc, B>(
-    mut service: Svc,
-    mut request: Request<RequestBody<B>>,
-    flight: Arc<Flight>,
-) -> Svc::Future
+/// Calls the service, with the operation among the extensions of the request.
+fn call<Svc, B>(carried: &mut Carried<Svc>, received: Received, flight: Arc<Flight>) -> Svc::Future
 where
     Svc: Service<Request<RequestBody<B>>>,
 {
-    request.extensions_mut().insert(Idempotency::new(flight));
-    service.call(request)
+    let carried = carried.take();
+    let (mut service, mut parts) = carried.unwrap_or_else(|| unreachable!("called once"));
+    parts.extensions.insert(Idempotency::new(flight));
+    service.call(Request::from_parts(parts, RequestBody::held(received)))
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use super::*;
+    use crate::{fingerprint::FingerprintState, store::MemoryStore};
+    use http_body_util::Full;
+    use std::{convert::Infallible, future::Ready};
+
+    #[derive(Clone)]
+    struct Small;
+
+    impl Service<Request<RequestBody<Full<Bytes>>>> for Small {
+        type Response = Response<Full<Bytes>>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(
+            &mut self,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Result<(), Infallible>> {
+            std::task::Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<RequestBody<Full<Bytes>>>) -> Self::Future {
+            std::future::ready(Ok(Response::default()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_on_its_way_takes_a_kilobyte() {
+        let shared = Arc::new(Shared {
+            node: Arc::new(Node::new(MemoryStore::new())),
+            config: Arc::new(Config::default()),
+        });
+        let (parts, body) = Request::new(Full::new(Bytes::new())).into_parts();
+        let operation = Operation {
+            key: Key::new("k").unwrap(),
+            record_key: RecordKey::from_bytes([0; 32]),
+            fingerprint: FingerprintState::exact(&parts),
+        };
+        let way = run(shared, Small, parts, body, operation);
+        assert!(size_of_val(&way) <= 1032, "{} bytes", size_of_val(&way));
+        assert!(way.await.is_ok());
+    }
 }

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
+    num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -92,7 +93,7 @@ impl Leaders {
         let shards = (0..SHARDS).map(shard).collect();
         Self {
             shards,
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(1),
         }
     }
 
@@ -153,22 +154,25 @@ impl Leaders {
         Ok(id)
     }
 
-    /// Replaces the stage of the leader `id`, or removes it with its last one.
+    /// Replaces the stage of the leader `id`.
     fn set(&self, key: &RecordKey, id: u64, stage: Stage) {
         let mut shard = self.shard(key);
-        let Entry::Occupied(mut stands) = shard.entry(*key) else {
+        if let Some(slot) = shard.get_mut(key).filter(|slot| slot.id == id) {
+            slot.tell(&stage);
+            slot.stage = stage;
+        }
+    }
+
+    /// Removes the leader `id`, which came to this.
+    fn remove(&self, key: &RecordKey, id: u64, verdict: Option<Verdict>) {
+        let mut shard = self.shard(key);
+        let Entry::Occupied(stands) = shard.entry(*key) else {
             return;
         };
-        if stands.get().id != id {
-            return;
-        }
-        if let Stage::Over(_) = stage {
+        if stands.get().id == id {
             let slot = stands.remove();
             drop(shard);
-            slot.tell(stage);
-        } else {
-            stands.get().tell(stage.clone());
-            stands.get_mut().stage = stage;
+            slot.tell(&Stage::Over(verdict));
         }
     }
 
@@ -195,9 +199,9 @@ impl Slot {
         }
     }
 
-    fn tell(&self, stage: Stage) {
+    fn tell(&self, stage: &Stage) {
         if let Some(watched) = &self.watched {
-            watched.send_replace(stage);
+            watched.send_replace(stage.clone());
         }
     }
 }
@@ -212,7 +216,8 @@ impl fmt::Debug for Leaders {
 pub(super) struct Turn<S: Store> {
     node: Arc<Node<S>>,
     key: RecordKey,
-    id: u64,
+    /// `None` once it has ended.
+    id: Option<NonZeroU64>,
 }
 
 impl<S: Store> Turn<S> {
@@ -226,7 +231,7 @@ impl<S: Store> Turn<S> {
             Ok(id) => Entered::Leads(Self {
                 node: Arc::clone(node),
                 key: *key,
-                id,
+                id: NonZeroU64::new(id),
             }),
             Err(leader) => Entered::Follows(leader),
         }
@@ -238,12 +243,16 @@ impl<S: Store> Turn<S> {
 
     /// Tells the followers how far it has come.
     pub(super) fn reach(&self, stage: Stage) {
-        self.node.leaders.set(&self.key, self.id, stage);
+        if let Some(id) = self.id {
+            self.node.leaders.set(&self.key, id.get(), stage);
+        }
     }
 
     /// Tells the followers what it came to.
-    pub(super) fn end(&self, verdict: Option<Verdict>) {
-        self.reach(Stage::Over(verdict));
+    pub(super) fn end(&mut self, verdict: Option<Verdict>) {
+        if let Some(id) = self.id.take() {
+            self.node.leaders.remove(&self.key, id.get(), verdict);
+        }
     }
 }
 

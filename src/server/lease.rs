@@ -5,7 +5,7 @@ use std::{cmp, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 use super::{
-    call::call,
+    call::{Call, call},
     flight::Flight,
     inflight::{Stage, Turn},
     node::Node,
@@ -61,7 +61,7 @@ impl<S: Store> Held<S> {
 
     /// Ends the lease with `record`; sent again for as long as the lease lives, or would
     /// without renewals.
-    pub(super) async fn complete(&self, record: &Record, retention: Duration) -> Settled {
+    pub(super) async fn complete(&mut self, record: &Record, retention: Duration) -> Settled {
         let settled = self.send_record(record, retention).await;
         if let Settled::Kept = settled {
             let (key, bytes) = (self.flight.lease.key(), record.bytes());
@@ -70,29 +70,46 @@ impl<S: Store> Held<S> {
         settled
     }
 
-    async fn send_record(&self, record: &Record, retention: Duration) -> Settled {
+    async fn send_record(&mut self, record: &Record, retention: Duration) -> Settled {
         self.flight.settle();
-        let (began, mut attempts) = (Instant::now(), 0_u32);
+        let settled = match self.heed(self.send_once(record, retention).await) {
+            Some(settled) => settled,
+            None => Box::pin(self.send_again(record, retention)).await,
+        };
+        match settled {
+            Settled::Kept => self.turn.end(Some(verdict::of_record(record.clone()))),
+            Settled::RolledBack => self.free().await,
+            Settled::Lost(_) | Settled::Unrecorded | Settled::Unconfirmed => {}
+        }
+        settled
+    }
+
+    /// The first attempt has failed. Apart and boxed, as it is rare.
+    async fn send_again(&self, record: &Record, retention: Duration) -> Settled {
+        let (began, mut attempts) = (Instant::now(), 1_u32);
         let mut pause = FIRST_PAUSE;
         loop {
-            let store = &self.turn.node().store;
-            let sent = store.complete(&self.flight.lease, record, retention);
-            if let Some(settled) = self.send(Verb::Complete, sent).await {
-                match settled {
-                    Settled::Kept => self.turn.end(Some(verdict::of_record(record.clone()))),
-                    Settled::RolledBack => self.free().await,
-                    Settled::Lost(_) | Settled::Unrecorded | Settled::Unconfirmed => {}
-                }
-                return settled;
-            }
-            attempts = attempts.saturating_add(1);
             // A store may renew and yet never record: that must not hold the key for ever.
             let over = attempts >= self.flight.config.store_attempts
                 && began.elapsed() >= self.flight.lease.duration();
             if over || !self.pause(&mut pause).await {
                 return self.unrecorded();
             }
+            if let Some(settled) = self.heed(self.send_once(record, retention).await) {
+                return settled;
+            }
+            attempts = attempts.saturating_add(1);
         }
+    }
+
+    fn send_once<'a>(
+        &'a self,
+        record: &'a Record,
+        retention: Duration,
+    ) -> Call<'a, impl Future<Output = Result<Completion, StoreError>>> {
+        let (lease, store) = (&self.flight.lease, &self.turn.node().store);
+        let sent = store.complete(lease, record, retention);
+        call(&self.flight.config, Verb::Complete, lease.key(), sent)
     }
 
     fn unrecorded(&self) -> Settled {
@@ -121,7 +138,7 @@ impl<S: Store> Held<S> {
 
     /// Seals the key: done, nothing to replay. Boxed, as it is rare.
     pub(super) fn seal(
-        &self,
+        &mut self,
         fingerprint: Fingerprint,
         retention: Duration,
         cause: Cause,
@@ -139,7 +156,7 @@ impl<S: Store> Held<S> {
 
     /// Gives the key back. A store that does not answer is asked on in the background, for
     /// as long as the lease lives. Boxed, as it is rare.
-    pub(super) fn release(self, cause: Cause) -> Pin<Box<impl Future<Output = Settled>>> {
+    pub(super) fn release(mut self, cause: Cause) -> Pin<Box<impl Future<Output = Settled>>> {
         Box::pin(async move {
             self.flight.settle();
             let mut pause = FIRST_PAUSE;
@@ -162,22 +179,18 @@ impl<S: Store> Held<S> {
     }
 
     async fn send_release(&self, cause: Cause) -> Option<Settled> {
+        let (config, key) = (&self.flight.config, self.flight.lease.key());
         let sent = self.turn.node().store.release(&self.flight.lease);
-        let settled = self.send(Verb::Release, sent).await?;
+        let settled = self.heed(call(config, Verb::Release, key, sent).await)?;
         if let Settled::Kept = settled {
-            let key = self.flight.lease.key();
-            self.flight.config.emit(&Event::Released { key, cause });
+            config.emit(&Event::Released { key, cause });
         }
         Some(settled)
     }
 
-    /// `None` if it is worth sending again.
-    async fn send<F>(&self, verb: Verb, sent: F) -> Option<Settled>
-    where
-        F: Future<Output = Result<Completion, StoreError>>,
-    {
-        let key = self.flight.lease.key();
-        let settled = match call(&self.flight.config, verb, key, sent).await {
+    /// What an answer of the store means; `None` if it is worth sending again.
+    fn heed(&self, answer: Result<Completion, StoreError>) -> Option<Settled> {
+        let settled = match answer {
             Ok(Completion::Applied | Completion::AlreadyApplied) => Settled::Kept,
             Ok(Completion::Lost(standing)) => {
                 self.flight.tell_lost();

@@ -161,6 +161,7 @@ mod reply;
 mod request_body;
 mod response_body;
 mod service;
+mod stage;
 
 #[cfg(feature = "axum")]
 pub use self::axum::MissingIdempotency;

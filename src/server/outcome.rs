@@ -13,7 +13,7 @@ use http_body::Body;
 
 use super::{
     BoxError,
-    flow::Shared,
+    flow::{Answered, Shared},
     gather::{Gathered, gather},
     lease::{Held, Settled},
     pump::{Decided, Head, Pump, settle_unkept, settle_whole},
@@ -37,12 +37,12 @@ impl<S: Store> Shared<S> {
     /// Decides what becomes of an answer and sees to it; the answer to give.
     ///
     /// Not an `async fn`, which would hold each part of the answer twice.
-    pub(super) fn settle<B>(
-        &self,
-        held: Held<S>,
+    pub(super) fn settle<B, E>(
+        self: Arc<Self>,
+        mut held: Held<S>,
         fingerprint: Fingerprint,
         response: Response<B>,
-    ) -> impl Future<Output = Response<ResponseBody<B>>>
+    ) -> impl Future<Output = Answered<B, E>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -101,7 +101,7 @@ impl<S: Store> Shared<S> {
                 },
             };
             let response = Response::from_parts(parts, body);
-            self.conclude(settled, flight.lease.key(), fingerprint, response)
+            Ok(self.conclude(settled, flight.lease.key(), fingerprint, response))
         }
     }
 

@@ -172,28 +172,36 @@ async fn unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Option<En
 }
 
 /// Settles the key of an answer that is all there.
-pub(super) async fn settle_whole<S: Store>(
-    held: Held<S>,
+///
+/// Not an `async fn`, which would hold each argument twice.
+pub(super) fn settle_whole<S: Store>(
+    mut held: Held<S>,
     head: Head,
     body: Frames,
     trailers: Option<&HeaderMap>,
-) -> (Settled, Record) {
+) -> impl Future<Output = (Settled, Record)> + use<S> {
     let (retention, outcome) = (head.retention, head.outcome(trailers));
     let record = head.record(body, trailers);
-    let settled = match outcome {
-        Outcome::Record => held.complete(&record, retention).await,
-        Outcome::Seal => {
-            let fingerprint = record.fingerprint();
-            held.seal(fingerprint, retention, Cause::Directive).await
-        }
-        Outcome::Release => held.release(Cause::Directive).await,
-    };
-    (settled, record)
+    async move {
+        let settled = match outcome {
+            Outcome::Record => held.complete(&record, retention).await,
+            Outcome::Seal => {
+                let fingerprint = record.fingerprint();
+                held.seal(fingerprint, retention, Cause::Directive).await
+            }
+            Outcome::Release => held.release(Cause::Directive).await,
+        };
+        (settled, record)
+    }
 }
 
 /// Seals or releases, as configured for `cause`. Seals where the handler left a transaction:
 /// the answer leaves, so what it tells of must have happened.
-pub(super) async fn settle_unkept<S: Store>(held: Held<S>, head: &Head, cause: Cause) -> Settled {
+pub(super) async fn settle_unkept<S: Store>(
+    mut held: Held<S>,
+    head: &Head,
+    cause: Cause,
+) -> Settled {
     let config = &held.flight().config;
     let unkept = match cause {
         Cause::OverLimit => config.over_limit,

@@ -4,19 +4,23 @@ use std::{
     error::Error,
     fmt,
     iter::successors,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-    time::Duration,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, LengthLimitError};
+use http_body_util::LengthLimitError;
 use pin_project_lite::pin_project;
 
-use super::{BoxError, call::within, response_body::at_least};
-use crate::{frames::Frames, rejection::RejectionKind};
+use super::{BoxError, response_body::at_least};
+use crate::{
+    fingerprint::{Fingerprint, FingerprintState},
+    frames::Frames,
+    rejection::RejectionKind,
+};
 
 /// A request body that has arrived.
 #[derive(Debug, Default)]
@@ -26,48 +30,56 @@ pub(super) struct Received {
     trailers: Option<Box<HeaderMap>>,
 }
 
-/// Reads `body` to its end, within `limit` bytes and `deadline`; `each` sees every frame
-/// as it arrives.
-pub(super) async fn receive<B>(
-    body: B,
-    limit: u64,
-    deadline: Duration,
-    each: impl FnMut(&Bytes),
-) -> Result<Received, RejectionKind>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    within(deadline, read(body, limit, each))
-        .await
-        .unwrap_or(Err(RejectionKind::BodyTimeout))
+/// Reads `body` to its end, within `limit` bytes; `fingerprint` sees every frame as it
+/// arrives.
+pub(super) fn receive<B>(body: B, limit: u64, fingerprint: FingerprintState) -> Receive<B> {
+    Receive {
+        body,
+        received: Received::default(),
+        room: limit,
+        fingerprint: Some(fingerprint),
+    }
 }
 
-async fn read<B>(
-    body: B,
-    limit: u64,
-    mut each: impl FnMut(&Bytes),
-) -> Result<Received, RejectionKind>
+pin_project! {
+    /// See [`receive`]. Not an `async fn`, which would hold the body twice.
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) struct Receive<B> {
+        #[pin]
+        body: B,
+        received: Received,
+        room: u64,
+        fingerprint: Option<FingerprintState>,
+    }
+}
+
+impl<B> Future for Receive<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let mut body = pin!(body);
-    let mut received = Received::default();
-    let mut room = limit;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| reason(&*error.into()))?;
-        match frame.into_data() {
-            Ok(data) => {
-                let left = room.checked_sub(data.len() as u64);
-                room = left.ok_or(RejectionKind::PayloadTooLarge)?;
-                each(&data);
-                received.frames.push(data);
+    type Output = Result<(Received, Fingerprint), RejectionKind>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        while let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)) {
+            let frame = frame.map_err(|error| reason(&*error.into()))?;
+            match frame.into_data() {
+                Ok(data) => {
+                    let left = this.room.checked_sub(data.len() as u64);
+                    *this.room = left.ok_or(RejectionKind::PayloadTooLarge)?;
+                    if let Some(fingerprint) = this.fingerprint {
+                        fingerprint.update(&data);
+                    }
+                    this.received.frames.push(data);
+                }
+                Err(frame) => this.received.trailers = frame.into_trailers().ok().map(Box::new),
             }
-            Err(frame) => received.trailers = frame.into_trailers().ok().map(Box::new),
         }
+        let fingerprint = this.fingerprint.take();
+        let fingerprint = fingerprint.unwrap_or_else(|| unreachable!("polled after completion"));
+        Poll::Ready(Ok((mem::take(this.received), fingerprint.finish())))
     }
-    Ok(received)
 }
 
 /// A layer outside may have a limit of its own, which ends the body with an error.
