@@ -103,6 +103,10 @@ have! {
     tower_idempotency::PostgresStore: Plain, Clone, Store;
     tower_idempotency::store::postgres::PostgresOptions: Plain, Clone, Default;
     tower_idempotency::store::postgres::SetupError: Fault;
+    tower_idempotency::store::postgres::Transaction: Send, Sync, Debug,
+        std::ops::DerefMut<Target = sqlx::PgConnection>;
+    tower_idempotency::store::postgres::BeginError: Fault;
+    tower_idempotency::store::postgres::CheckpointError: Fault;
 }
 
 #[cfg(feature = "client")]

@@ -32,7 +32,8 @@
 //!
 //! This is *at most once per claim*, not exactly once: a crash between the handler's effect
 //! and the record of its answer makes a retry run again. Calls to others should therefore
-//! carry a [`child_key`](crate::Idempotency::child_key).
+//! carry a [`child_key`](crate::Idempotency::child_key). What is written in the same PostgreSQL
+//! database as the keys can happen [exactly once](crate::store::postgres#exactly-once).
 //!
 //! # Where it belongs among other layers
 //!

@@ -18,7 +18,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::outside::{Connection, Raw, soon};
+use crate::outside::{Connection, Raw, example, soon};
 
 /// A lab that runs, and its effect log. Killed when dropped.
 pub(crate) struct Lab {
@@ -115,7 +115,7 @@ pub(crate) fn request(method: &str, target: &str, fields: &str, body: &str) -> S
 /// The lab with these settings and no others.
 pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
     static LAB: OnceLock<PathBuf> = OnceLock::new();
-    let mut command = Command::new(LAB.get_or_init(build));
+    let mut command = Command::new(LAB.get_or_init(|| example("lab", &features())));
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("LAB_") {
             command.env_remove(name);
@@ -125,34 +125,15 @@ pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Those of the lab that this test has, too.
-const FEATURES: &str = match cfg!(feature = "redis") {
-    true => "axum,redis",
-    false => "axum",
-};
-
-/// Builds the lab into the directory this test was built into; where it is.
-fn build() -> PathBuf {
-    let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let test = env::current_exe().unwrap();
-    // TARGET_DIR/[TRIPLE/]PROFILE/deps/lab-HASH
-    let profile_dir = test.parent().unwrap().parent().unwrap();
-    let mut place = profile_dir.strip_prefix(target_dir).unwrap().iter().rev();
-    let profile = match place.next().unwrap().to_str().unwrap() {
-        "debug" => "dev",
-        profile => profile,
-    };
-    let mut cargo = std::process::Command::new(env!("CARGO"));
-    cargo
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--example", "lab", "--features", FEATURES])
-        .args(["--profile", profile, "--target-dir"])
-        .arg(target_dir);
-    if let Some(triple) = place.next() {
-        cargo.arg("--target").arg(triple);
-    }
-    assert!(cargo.status().unwrap().success(), "the lab does not build");
-    profile_dir.join("examples/lab")
+/// The features of the lab that this test has, too.
+fn features() -> String {
+    let stores = [
+        ("redis", cfg!(feature = "redis")),
+        ("postgres", cfg!(feature = "postgres")),
+    ];
+    let stores = stores.iter().filter(|(_, is_there)| *is_there);
+    let names: Vec<_> = stores.map(|(name, _)| *name).collect();
+    [&["axum"], &*names].concat().join(",")
 }
 
 impl Log {

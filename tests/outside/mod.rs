@@ -9,6 +9,7 @@
 
 mod answer;
 mod body;
+mod example;
 mod gate;
 mod http2;
 mod raw;
@@ -17,6 +18,7 @@ mod server;
 pub(crate) use self::{
     answer::{Answer, post, send, whole},
     body::{AnyBody, empty, full, grown_with_trailers, live, with_trailers},
+    example::example,
     gate::{Gate, Runs, soon},
     http2::{Http2, post2},
     raw::{Connection, Raw, raw_post},

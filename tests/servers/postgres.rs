@@ -54,6 +54,13 @@ impl PostgresServer {
         });
     }
 
+    /// Has it follow a primary that never comes.
+    pub fn become_standby(&mut self) {
+        self.signal(Signal::Kill);
+        fs::write(self.data().join("standby.signal"), "").unwrap();
+        self.start_again();
+    }
+
     pub fn signal(&mut self, signal: Signal) {
         self.keeper.signal(signal);
     }

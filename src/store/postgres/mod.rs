@@ -25,6 +25,84 @@
 //! before anybody hears of it. They survive every crash of a node, and of the server. All
 //! nodes see the same keys, by the clock of the server.
 //!
+//! # Exactly once
+//!
+//! What a handler writes elsewhere can happen twice: if its node dies between the write and
+//! the record, a retry runs it again. What it writes **in this database** happens exactly once
+//! per key and retention, if it writes it in the transaction in which its answer is recorded:
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")] mod handler {
+//! use axum::{extract::State, http::StatusCode};
+//! use tower_idempotency::{Idempotency, PostgresStore};
+//!
+//! async fn pay(
+//!     State(store): State<PostgresStore>,
+//!     operation: Idempotency,
+//! ) -> Result<&'static str, StatusCode> {
+//!     let failed = |_| StatusCode::INTERNAL_SERVER_ERROR;
+//!     let mut transaction = store.begin(&operation).await.map_err(|_| failed(()))?;
+//!     sqlx::query("UPDATE accounts SET balance = balance - 100 WHERE id = 1")
+//!         .execute(&mut *transaction)
+//!         .await
+//!         .map_err(|_| failed(()))?;
+//!     transaction.commit_with_answer();
+//!     Ok("paid")
+//! }
+//! # }
+//! ```
+//!
+//! The transaction is committed together with the record, before the answer leaves; with a
+//! streamed answer, before its end does. The record is guarded by lease token and fence:
+//!
+//! | what happens | the writes | the client gets |
+//! |---|---|---|
+//! | nothing special | committed with the record | the answer |
+//! | the node dies before the commit | rolled back | nothing; its retry runs again |
+//! | the lease was lost | rolled back | the other attempt's answer, or 409 |
+//! | the answer is one that releases the key, or the handler panics | rolled back | that answer; a retry runs again |
+//! | the connection is lost before the commit, or the commit is refused | rolled back | 503 `idempotency_unconfirmed`; a retry runs again |
+//! | the connection is lost during the commit | found out | as if it was not lost |
+//! | nobody can find out while the lease lives | either | 503 `idempotency_unconfirmed`; a retry gets the answer, or runs again |
+//! | the transaction is dropped | rolled back | the answer, which is recorded |
+//!
+//! A retry that takes a key over waits until a commit under way is over. The transaction does
+//! not touch the row of its key before it is committed, so the lease is renewed meanwhile.
+//! Each open transaction takes a connection of the pool: have more of them than handlers run
+//! at once. It is `READ COMMITTED` unless the handler begins it with `SET TRANSACTION`; under
+//! a stricter isolation one that is open for longer than a third of the lease will not commit.
+//!
+//! [`AfterCrash::Takeover`](crate::AfterCrash::Takeover), the default, is then safe: an
+//! attempt that was lost has written nothing. Wrappers around the store change nothing about
+//! that; handlers use the store inside.
+//!
+//! # Recovery points
+//!
+//! A handler that calls others in between can save how far it came, and an attempt that takes
+//! over reads it:
+//!
+//! ```no_run
+//! # use tower_idempotency::{Idempotency, PostgresStore, store::postgres::CheckpointError};
+//! # async fn ask_provider(_key: &tower_idempotency::Key) -> String { String::new() }
+//! async fn charge(
+//!     store: &PostgresStore,
+//!     operation: &Idempotency,
+//! ) -> Result<String, CheckpointError> {
+//!     if let Some(charge) = store.saved(operation, "charged").await? {
+//!         return Ok(String::from_utf8_lossy(&charge).into_owned());
+//!     }
+//!     // The provider may know the charge already: an attempt may have been lost right here.
+//!     let charge = ask_provider(&operation.child_key("charge")).await;
+//!     store.save(operation, "charged", &charge).await?;
+//!     Ok(charge)
+//! }
+//! ```
+//!
+//! What is saved is guarded as the record is: who lost the lease can neither save nor read.
+//! It is gone once the key is completed, released or expired. So an answer that releases the
+//! key, as a 500 does, lets a retry begin anew; the child key still tells the provider that it
+//! is a retry.
+//!
 //! # What breaks the promise
 //!
 //! * **A standby that is promoted** without having had the last writes: it has forgotten
@@ -52,6 +130,8 @@
 //! also know prepared statements (PgBouncer: `max_prepared_statements`); else set
 //! `statement-cache-capacity=0` in the URL.
 //!
+//! For TLS, name `sqlx` in your own `Cargo.toml`, with one of its `tls` features.
+//!
 //! The rows of a busy table change twice each: leave autovacuum on. Replays write nothing.
 //! Keys that are gone are cleared away in the background, see [`PostgresStore::sweep`].
 //!
@@ -62,12 +142,15 @@
 //! sooner and takes more requests a second, and may forget what it acknowledged.
 
 mod answer;
+mod checkpoints;
 mod database;
 mod expiry;
+mod handover;
 mod operator;
 mod options;
 mod setup;
 mod statements;
+mod transaction;
 mod verbs;
 mod waiting;
 
@@ -75,8 +158,13 @@ use std::{fmt, sync::Arc};
 
 use sqlx::PgPool;
 
+pub use self::{
+    checkpoints::CheckpointError,
+    options::PostgresOptions,
+    setup::SetupError,
+    transaction::{BeginError, Transaction},
+};
 use self::{database::Database, expiry::Sweeper, statements::Statements, waiting::Waiting};
-pub use self::{options::PostgresOptions, setup::SetupError};
 
 /// Keeps keys, leases and records in PostgreSQL. See the [module documentation](self).
 ///

@@ -72,15 +72,17 @@ impl PostgresStore {
                 "completed" => return Ok(Resolution::AlreadyCompleted),
                 "in flight" => return Ok(Resolution::StillInFlight),
                 _ => {
-                    self.answer_for(key, &row, response, retention, token)
-                        .await?;
+                    let written = self.answer_for(key, &row, response, retention, token);
+                    if written.await? {
+                        return Ok(Resolution::Resolved);
+                    }
                 }
             }
         }
         Err(StoreError::not_applied(Contended))
     }
 
-    /// Writes the answer if what was read is still so.
+    /// Writes the answer if what was read is still so, and says whether it did.
     async fn answer_for(
         &self,
         key: &RecordKey,
@@ -88,7 +90,7 @@ impl PostgresStore {
         response: &Response<Bytes>,
         retention: Duration,
         token: LeaseToken,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let fence = fence(lapsed)?;
         let record = Record::answer(fingerprint(lapsed)?, response).encoded();
         let write = self.database().ask(&self.statements().resolve, |question| {
@@ -99,7 +101,7 @@ impl PostgresStore {
                 .bind(seconds(retention))
                 .bind(token.as_bytes())
         });
-        write.await.map(drop)
+        Ok(write.await?.is_some())
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) struct Statements {
     pub(super) forget: SqlStr,
     pub(super) read_lapsed: SqlStr,
     pub(super) resolve: SqlStr,
+    pub(super) holds: SqlStr,
+    pub(super) ended: SqlStr,
+    pub(super) save: SqlStr,
+    pub(super) saved: SqlStr,
     /// On which the end of leases is told.
     pub(super) channel: String,
 }
@@ -46,6 +50,10 @@ impl Statements {
             forget: statement(include_str!("sql/forget.sql")),
             read_lapsed: statement(include_str!("sql/read_lapsed.sql")),
             resolve: statement(include_str!("sql/resolve.sql")),
+            holds: statement(include_str!("sql/holds.sql")),
+            ended: statement(include_str!("sql/ended.sql")),
+            save: statement(include_str!("sql/save.sql")),
+            saved: statement(include_str!("sql/saved.sql")),
             channel: channel(schema),
         }
     }

@@ -8,6 +8,7 @@ use super::{
     PostgresStore,
     answer::{self, Found},
     database::{Contended, Question, ROUNDS},
+    statements::Statements,
 };
 use crate::{
     fingerprint::Fingerprint,
@@ -43,12 +44,16 @@ impl Store for PostgresStore {
         record: &Record,
         retention: Duration,
     ) -> Result<Completion, StoreError> {
+        if lease.has_attachment() {
+            let completed = self.complete_in_transaction(lease, record, retention);
+            // Boxed, as it is rare.
+            if let Some(completed) = Box::pin(completed).await {
+                return completed;
+            }
+        }
         let (statements, record) = (self.statements(), record.encoded());
         let found = self.ask_for(&statements.complete, |question| {
-            of_lease(question, lease)
-                .bind(&*record)
-                .bind(seconds(retention))
-                .bind(&*statements.channel)
+            complete_with(question, statements, lease, &record, retention)
         });
         Ok(match found.await? {
             Found::Applied => Completion::Applied,
@@ -58,6 +63,9 @@ impl Store for PostgresStore {
     }
 
     async fn release(&self, lease: &Lease) -> Result<Completion, StoreError> {
+        if lease.has_attachment() {
+            Box::pin(self.roll_back(lease)).await;
+        }
         let statements = self.statements();
         let found = self.ask_for(&statements.release, |question| {
             of_lease(question, lease).bind(&*statements.channel)
@@ -115,6 +123,20 @@ pub(super) fn of_lease(question: Question, lease: &Lease) -> Question {
         .bind(lease.key().as_bytes())
         .bind(lease.token().as_bytes())
         .bind(number(lease.fence()))
+}
+
+/// The values of the statement that completes.
+pub(super) fn complete_with(
+    question: Question,
+    statements: &Statements,
+    lease: &Lease,
+    record: &[u8],
+    retention: Duration,
+) -> Question {
+    of_lease(question, lease)
+        .bind(record)
+        .bind(seconds(retention))
+        .bind(&*statements.channel)
 }
 
 /// A fence comes from a sequence of `bigint`s. One that does not was never won here.
