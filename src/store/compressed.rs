@@ -140,10 +140,7 @@ fn unpack(bytes: &[u8], max_record: usize) -> Result<Record, Unpackable> {
         return Err(Unpackable::TooLarge(length));
     }
     let mut plain = vec![0; length];
-    match lz4_flex::block::decompress_into(packed, &mut plain) {
-        Ok(written) if written == length => {}
-        _ => return Err(Unpackable::Damaged),
-    }
+    lz4_flex::block::decompress_into(packed, &mut plain).map_err(|_| Unpackable::Damaged)?;
     Record::decode(plain.into()).map_err(|_| Unpackable::Damaged)
 }
 

@@ -49,6 +49,20 @@ async fn fences_go_on_though_the_file_is_empty() {
 }
 
 #[tokio::test]
+async fn fences_go_on_from_the_last_one_in_the_file() {
+    let place = Place::new();
+    drop(place.store().await);
+    let last = 1_u64 << 60;
+    let set = format!("UPDATE idempotency_file SET fence = {last}");
+    place.shell().execute(&set, []).unwrap();
+    for number in 1..5 {
+        let lease = acquire(&place.store().await, 1).await;
+        assert_eq!(lease.fence().get(), last + number);
+        place.store().await.release(&lease).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn fences_go_on_though_the_file_is_lost() {
     let lease = acquire(&Place::new().store().await, 1).await;
     let another = acquire(&Place::new().store().await, 1).await;

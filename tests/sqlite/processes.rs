@@ -1,10 +1,10 @@
 //! Several processes on one file.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use tower_idempotency::{
     SqliteStore, Store,
-    store::{Claim, Claimed, Completion},
+    store::{Claim, Claimed, Completion, sqlite::SqliteOptions},
 };
 
 use crate::{
@@ -23,7 +23,9 @@ async fn child() {
     let Some(file) = children::file(ROLE) else {
         return;
     };
-    let store = SqliteStore::open(file).await.unwrap();
+    // However slow the disk is.
+    let options = SqliteOptions::new().busy_timeout(Duration::from_secs(60));
+    let store = options.open(file).await.unwrap();
     children::tell("ready");
     children::wait();
     let mut tasks = tokio::task::JoinSet::new();

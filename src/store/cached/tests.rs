@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::time::advance;
+use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::{
@@ -14,36 +14,54 @@ const KEY: RecordKey = RecordKey::from_bytes([7; 32]);
 const REQUEST: Fingerprint = Fingerprint::custom([1; 32]);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// One key at the other end of a wire, on which calls are counted.
+/// One key at the other end of a wire, on which calls are counted, and replies take time.
 #[derive(Clone)]
-struct Remote(Arc<(Mutex<Slot>, AtomicU32, Instant)>);
+struct Remote(Arc<Wire>);
+
+struct Wire {
+    slot: Mutex<Slot>,
+    calls: AtomicU32,
+    epoch: Instant,
+    delay: Duration,
+}
 
 impl Remote {
     fn new() -> Self {
-        Self(Arc::new((
-            Mutex::default(),
-            AtomicU32::new(0),
-            Instant::now(),
-        )))
+        Self::slow(Duration::ZERO)
+    }
+
+    fn slow(delay: Duration) -> Self {
+        Self(Arc::new(Wire {
+            slot: Mutex::default(),
+            calls: AtomicU32::new(0),
+            epoch: Instant::now(),
+            delay,
+        }))
     }
 
     fn calls(&self) -> u32 {
-        self.0.1.load(Relaxed)
+        self.0.calls.load(Relaxed)
     }
 
-    fn call<T>(&self, verb: impl FnOnce(&mut Slot, Fence, Duration) -> T) -> Result<T, StoreError> {
-        let fence = Fence::new(u64::from(self.0.1.fetch_add(1, Relaxed)));
-        Ok(verb(
-            &mut self.0.0.lock().unwrap(),
+    async fn call<T>(
+        &self,
+        verb: impl FnOnce(&mut Slot, Fence, Duration) -> T,
+    ) -> Result<T, StoreError> {
+        let fence = Fence::new(u64::from(self.0.calls.fetch_add(1, Relaxed)));
+        let answer = verb(
+            &mut self.0.slot.lock().unwrap(),
             fence,
-            self.0.2.elapsed(),
-        ))
+            self.0.epoch.elapsed(),
+        );
+        sleep(self.0.delay).await;
+        Ok(answer)
     }
 }
 
 impl Store for Remote {
     async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
         self.call(|slot, fence, now| slot.claim(claim, fence, now))
+            .await
     }
 
     async fn complete(
@@ -53,14 +71,15 @@ impl Store for Remote {
         retention: Duration,
     ) -> Result<Completion, StoreError> {
         self.call(|slot, _, now| slot.complete(lease, record, retention, now))
+            .await
     }
 
     async fn release(&self, lease: &Lease) -> Result<Completion, StoreError> {
-        self.call(|slot, _, now| slot.release(lease, now))
+        self.call(|slot, _, now| slot.release(lease, now)).await
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Completion, StoreError> {
-        self.call(|slot, _, now| slot.renew(lease, now))
+        self.call(|slot, _, now| slot.renew(lease, now)).await
     }
 
     async fn settled(&self, _: &RecordKey, _: Fence, _: Duration) -> Result<(), StoreError> {
@@ -146,18 +165,31 @@ async fn no_copy_outlives_the_record() {
     );
 }
 
+/// The store kept it from some moment of the call on: the first one, to be safe.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reply_does_not_lengthen_the_life_of_a_copy() {
+    let remote = Remote::slow(SECOND);
+    let own = Cached::new(remote.clone());
+    complete(&own, SECOND * 30).await;
+    assert_eq!(claim(&own, REQUEST).await, replay(SECOND * 29));
+    let learned = Cached::new(remote.clone());
+    assert_eq!(claim(&learned, REQUEST).await, replay(SECOND * 29));
+    assert_eq!(claim(&learned, REQUEST).await, replay(SECOND * 28));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_an_operator_forgot_is_used_for_max_age_at_most() {
     let remote = Remote::new();
     let store = Cached::new(remote.clone()).max_age(SECOND * 5);
     complete(&store, SECOND * 100).await;
     let forget = |slot: &mut Slot, _, now| slot.forget(now);
-    assert!(matches!(remote.call(forget), Ok(Standing::Completed(_))));
+    let forgotten = remote.call(forget).await.unwrap();
+    assert!(matches!(forgotten, Standing::Completed(_)));
     advance(SECOND * 4).await;
     assert_eq!(claim(&store, REQUEST).await, replay(SECOND * 96));
     advance(SECOND).await;
     complete(&store, SECOND * 100).await;
-    remote.call(forget).unwrap();
+    remote.call(forget).await.unwrap();
     store.forget(&KEY);
     acquire(&store).await;
 }

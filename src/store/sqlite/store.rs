@@ -153,12 +153,9 @@ impl fmt::Debug for SqliteStore {
 impl File {
     pub(super) fn open(path: &Path, settings: Settings) -> Result<Self, SqliteOpenError> {
         let (clock, waiters) = (Arc::new(Clock::new()), Arc::<Waiters>::default());
-        let spawn = |role, patience| {
-            let connection = open::open(path, settings)?;
-            let patient = connection.busy_timeout(patience);
-            patient.map_err(|error| SqliteOpenError::other(path, error))?;
+        let spawn = |role| {
             let worker = Worker {
-                connection,
+                connection: open::open(path, settings)?,
                 clock: Arc::clone(&clock),
                 waiters: Arc::clone(&waiters),
                 role,
@@ -166,12 +163,9 @@ impl File {
             let spawned = worker.spawn();
             spawned.map_err(|error| SqliteOpenError::other(path, error))
         };
-        let patience = settings.busy_timeout;
-        let reader = || spawn(Role::Reader, patience);
         Ok(Self {
-            // It waits in a way of its own.
-            writer: spawn(Role::Writer { patience }, Duration::ZERO)?,
-            readers: [reader()?, reader()?],
+            writer: spawn(Role::Writer)?,
+            readers: [spawn(Role::Reader)?, spawn(Role::Reader)?],
             reads: AtomicUsize::new(0),
             waiters: Arc::clone(&waiters),
         })

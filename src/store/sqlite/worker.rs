@@ -10,10 +10,9 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
-    time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{clock::Clock, failure::Failure, session::Session, waiters::Waiters};
@@ -65,18 +64,12 @@ pub(super) struct Worker {
 pub(super) enum Role {
     /// Sees what was committed last, and writes nothing.
     Reader,
-    /// Waits so long for the writers of other processes.
-    Writer { patience: Duration },
+    /// Waits for the writers of other processes, and keeps them waiting.
+    Writer,
 }
 
 /// How many share a transaction.
 const MOST_JOBS: usize = 128;
-
-/// After so many transactions without a break the writer takes one, so that those of other
-/// processes, which look every [`PAUSE`], find the file free.
-const MOST_IN_A_ROW: u32 = 16;
-const BREAK: Duration = Duration::from_millis(2);
-const PAUSE: Duration = Duration::from_millis(1);
 
 impl Worker {
     pub(super) fn spawn(self) -> io::Result<Queue> {
@@ -88,23 +81,9 @@ impl Worker {
     }
 
     fn work(self, jobs: &Receiver<Job>) {
-        let mut in_a_row = 0;
-        let mut next = None;
-        while let Some(first) = next.take().or_else(|| jobs.recv().ok()) {
+        while let Ok(first) = jobs.recv() {
             let more = jobs.try_iter().take(MOST_JOBS - 1);
             self.transact(iter::once(first).chain(more).collect());
-            next = jobs.try_recv().ok();
-            in_a_row = if next.is_some() { in_a_row + 1 } else { 0 };
-            if in_a_row >= MOST_IN_A_ROW {
-                in_a_row = 0;
-                self.take_a_break();
-            }
-        }
-    }
-
-    fn take_a_break(&self) {
-        if let Role::Writer { .. } = self.role {
-            thread::sleep(BREAK);
         }
     }
 
@@ -127,23 +106,11 @@ impl Worker {
     }
 
     fn begin(&self) -> rusqlite::Result<Session<'_>> {
-        match self.role {
-            Role::Reader => self.connection.execute_batch("BEGIN")?,
-            Role::Writer { patience } => self.begin_writing(patience)?,
-        }
+        self.connection.execute_batch(match self.role {
+            Role::Reader => "BEGIN",
+            Role::Writer => "BEGIN IMMEDIATE",
+        })?;
         Session::begin(&self.connection, &self.clock)
-    }
-
-    /// SQLite's own waiting naps for up to 100 ms, and so comes too late again and again.
-    fn begin_writing(&self, patience: Duration) -> rusqlite::Result<()> {
-        let mut left = patience.as_millis();
-        loop {
-            match self.connection.execute_batch("BEGIN IMMEDIATE") {
-                Err(error) if is_busy(&error) && left > 0 => thread::sleep(PAUSE),
-                begun => return begun,
-            }
-            left = left.saturating_sub(PAUSE.as_millis());
-        }
     }
 
     fn commit(&self, session: Session<'_>) -> Result<(), Failure> {
@@ -169,8 +136,4 @@ impl Worker {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
     }
-}
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
 }
