@@ -35,13 +35,14 @@ pub(crate) async fn open(name: &str, max_entries: Option<usize>) -> Result<Opene
     let failed = |error| format!("LAB_STORE={scheme}:…: {error}");
     let store = match scheme {
         "redis" | "rediss" => redis(name).await.map_err(failed)?,
+        "sqlite" => sqlite(name).await.map_err(failed)?,
         _ => return Err(format!("LAB_STORE={name}: unknown value; known: {KNOWN}")),
     };
     let stats = Stats(None);
     Ok(Opened { store, stats })
 }
 
-const KNOWN: &str = "memory or redis://HOST:PORT";
+const KNOWN: &str = "memory, redis://HOST:PORT or sqlite:PATH";
 
 fn memory(max_entries: Option<usize>) -> Opened {
     let store = match max_entries {
@@ -70,4 +71,19 @@ async fn redis(urls: &str) -> Result<SharedStore, String> {
 #[cfg(not(feature = "redis"))]
 async fn redis(_: &str) -> Result<SharedStore, String> {
     Err("this lab was built without the feature redis".to_owned())
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite(name: &str) -> Result<SharedStore, String> {
+    use tower_idempotency::SqliteStore;
+
+    let path = name.trim_start_matches("sqlite:");
+    let opened = SqliteStore::open(path).await;
+    let store = opened.map_err(|error| error.to_string())?;
+    Ok(SharedStore::new(store))
+}
+
+#[cfg(not(feature = "sqlite"))]
+async fn sqlite(_: &str) -> Result<SharedStore, String> {
+    Err("this lab was built without the feature sqlite".to_owned())
 }

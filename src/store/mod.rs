@@ -1,4 +1,39 @@
-//! The contract between the layer and what keeps the keys.
+//! The contract between the layer and what keeps the keys; the stores, and what can be put
+//! over them.
+//!
+//! # Which one
+//!
+//! | store | who sees its keys | what they survive |
+//! |---|---|---|
+//! | `MemoryStore` | one process | nothing |
+//! | [`sqlite`] | the processes of one machine | `kill -9`, a failure of power |
+//! | [`redis`] | all nodes | what the server's settings and its failover let survive |
+//! | [`postgres`] | all nodes | all that the database survives; effects can be exactly once |
+//! | yours, with a [`Slot`] | | |
+//!
+//! Each has a page that says what breaks its promise. Over any of them go the wrappers, from
+//! the outside in:
+//!
+//! | wrapper | for | mind |
+//! |---|---|---|
+//! | [`Cached`] | hot replays without a round trip | what an operator forgets is replayed for a while |
+//! | `Compressed` | large answers | lengths tell something |
+//! | `Encrypted` | answers that the store must not read | keys are yours to keep and to change |
+//! | [`Resilient`] | a store that may be slow or down | the layer's deadline goes around its own |
+//!
+//! ```
+//! # #[cfg(all(feature = "memory", feature = "compression", feature = "encryption"))] {
+//! use tower_idempotency::{
+//!     IdempotencyLayer, MemoryStore,
+//!     store::{Cached, Compressed, Encrypted, EncryptionKeys, Resilient},
+//! };
+//!
+//! # let (remote, secret) = (MemoryStore::new(), [7; 32]);
+//! let keys = EncryptionKeys::new(1, &secret);
+//! let store = Cached::new(Compressed::new(Encrypted::new(Resilient::new(remote), keys)));
+//! let layer = IdempotencyLayer::new(store);
+//! # }
+//! ```
 //!
 //! # The laws
 //!

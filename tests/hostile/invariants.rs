@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use tower_idempotency::{HeaderKey, Record};
+use tower_idempotency::{HeaderKey, Record, store::Slot};
 
 /// Reading never panics, and what can be read has one form only.
 pub(crate) fn decode_record(bytes: &[u8]) {
@@ -20,6 +20,24 @@ pub(crate) fn decode_record(bytes: &[u8]) {
 pub(crate) fn decode_sections(sections: &[u8]) {
     let checksum = crc32fast::hash(sections).to_be_bytes();
     decode_record(&[b"TIR\x01", &checksum[..], sections].concat());
+}
+
+/// Of slots too.
+pub(crate) fn decode_slot(bytes: &[u8]) {
+    if let Ok(slot) = Slot::decode(Bytes::copy_from_slice(bytes)) {
+        assert_eq!(slot.encoded().as_deref(), Some(bytes));
+    }
+}
+
+/// The same behind a prefix that fits the fixed part: of a record, of a lease.
+pub(crate) fn decode_slot_sections(sections: &[u8]) {
+    for fixed in [17, 78] {
+        if let Some(head) = sections.get(..fixed) {
+            let prefix = [b"TIS\x01", &crc32fast::hash(head).to_be_bytes()[..]].concat();
+            decode_slot(&[&prefix, sections].concat());
+            decode_slot(&[&prefix, head].concat());
+        }
+    }
 }
 
 /// Neither parser panics; what the strict one takes, the tolerant one takes as the same

@@ -140,6 +140,12 @@ proptest! {
     }
 
     #[test]
+    fn any_bytes_as_a_slot(state in 0..4_u8, bytes in vec(any::<u8>(), 0..120)) {
+        invariants::decode_slot(&bytes);
+        invariants::decode_slot_sections(&[&[state], &bytes[..]].concat());
+    }
+
+    #[test]
     fn nearly_right_sections(
         mut bytes in sections(),
         changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),

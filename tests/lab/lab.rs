@@ -130,6 +130,7 @@ fn features() -> String {
     let stores = [
         ("redis", cfg!(feature = "redis")),
         ("postgres", cfg!(feature = "postgres")),
+        ("sqlite", cfg!(feature = "sqlite")),
     ];
     let stores = stores.iter().filter(|(_, is_there)| *is_there);
     let names: Vec<_> = stores.map(|(name, _)| *name).collect();

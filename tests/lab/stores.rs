@@ -1,4 +1,20 @@
-//! Stores in other processes.
+//! Stores that other processes see.
+
+/// What one lab did, another replays.
+#[cfg(any(feature = "redis", feature = "sqlite"))]
+async fn shares(store: &str) {
+    let settings = [("LAB_STORE", store), ("LAB_SCOPE", "global")];
+    let (one, other) = (
+        crate::lab::Lab::start(&settings).await,
+        crate::lab::Lab::start(&settings).await,
+    );
+    let first = one.ask("/effect", "k").await;
+    let second = other.ask("/effect", "k").await;
+    assert_eq!((first.status, second.status), (200, 200));
+    assert_eq!(first.body, second.body);
+    assert!(!first.is_replay() && second.is_replay());
+    assert_eq!((one.effects().len(), other.effects().len()), (1, 0));
+}
 
 #[cfg(feature = "redis")]
 mod redis {
@@ -6,6 +22,7 @@ mod redis {
 
     use tokio::time::sleep;
 
+    use super::shares;
     use crate::{
         lab::{Lab, command, request},
         outside::soon,
@@ -22,17 +39,6 @@ mod redis {
     async fn so_they_do_on_a_cluster() {
         let cluster = RedisCluster::start();
         shares(&cluster.urls().join(",")).await;
-    }
-
-    async fn shares(store: &str) {
-        let settings = [("LAB_STORE", store), ("LAB_SCOPE", "global")];
-        let (one, other) = (Lab::start(&settings).await, Lab::start(&settings).await);
-        let first = one.ask("/effect", "k").await;
-        let second = other.ask("/effect", "k").await;
-        assert_eq!((first.status, second.status), (200, 200));
-        assert_eq!(first.body, second.body);
-        assert!(!first.is_replay() && second.is_replay());
-        assert_eq!((one.effects().len(), other.effects().len()), (1, 0));
     }
 
     #[tokio::test]
@@ -94,6 +100,70 @@ mod redis {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains("127.0.0.1:1 does not answer"), "{said}");
         assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::path::Path;
+
+    use super::shares;
+    use crate::{
+        lab::{Lab, command},
+        outside::soon,
+    };
+
+    /// A directory of its own; gone when dropped.
+    struct Place(std::path::PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("{name}-{}", std::process::id());
+            let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            Self(place)
+        }
+
+        fn store(&self) -> String {
+            format!("sqlite:{}/keys.db", self.0.display())
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    #[tokio::test]
+    async fn two_labs_share_a_file() {
+        let place = Place::new("two-labs");
+        shares(&place.store()).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_lab_answered_is_replayed() {
+        let place = Place::new("killed-lab");
+        let store = place.store();
+        let settings = [("LAB_STORE", store.as_str())];
+        let mut lab = Lab::start(&settings).await;
+        let first = lab.ask("/effect", "k").await;
+        lab.signal("-KILL").await;
+        lab.exited().await;
+        let lab = lab.restarted_with(&settings).await;
+        let second = lab.ask("/effect", "k").await;
+        assert!(second.is_replay());
+        assert_eq!(first.body, second.body);
+        assert_eq!(lab.effects().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_missing_exits_2() {
+        let settings = [("LAB_STORE", "sqlite:/nowhere/at/all/keys.db")];
+        let output = soon(command(&settings).output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("make its directory"), "{said}");
     }
 }
 

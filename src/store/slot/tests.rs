@@ -308,19 +308,6 @@ proptest! {
             history.take(step);
         }
     }
-
-    #[test]
-    fn any_bytes_are_read_or_refused(state in 0..4_u8, bytes in vec(any::<u8>(), 0..120)) {
-        let _ = Slot::decode(Bytes::from(bytes.clone()));
-        let sections = [&[state], &bytes[..]].concat();
-        for fixed in [17, 78].into_iter().filter(|fixed| *fixed <= sections.len()) {
-            let checksum = crc32fast::hash(&sections[..fixed]).to_be_bytes();
-            let bytes = [b"TIS\x01", &checksum[..], &sections].concat();
-            if let Ok(slot) = Slot::decode(Bytes::from(bytes.clone())) {
-                prop_assert_eq!(slot.encoded().unwrap(), bytes);
-            }
-        }
-    }
 }
 
 #[test]
