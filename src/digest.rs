@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 /// digests made for different purposes never agree by accident.
 ///
 /// The parts are gathered on the stack and fed together: each update has its price.
+#[derive(Clone)]
 pub(crate) struct PartDigest {
     gathered: [u8; ROOM],
     filled: usize,

@@ -144,13 +144,13 @@ impl Derivation {
     }
 
     fn kind(mut self, kind: &str, part: impl AsRef<[u8]>) -> Self {
-        self.digest = self.digest.part(kind).part(part);
+        self.digest.part(kind).part(part);
         self.count += 1;
         self
     }
 
-    fn finish(self) -> [u8; 32] {
-        self.digest.length(self.count).finish()
+    fn finish(mut self) -> [u8; 32] {
+        self.digest.number(self.count).finish()
     }
 }
 
