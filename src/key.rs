@@ -1,6 +1,7 @@
 //! The client's name for an operation, and where a request carries it.
 
 mod header;
+mod json_field;
 
 use std::{
     fmt,
@@ -10,7 +11,8 @@ use std::{
 
 use http::{HeaderValue, request::Parts};
 
-pub use self::header::HeaderKey;
+pub use self::{header::HeaderKey, json_field::JsonField};
+use crate::frames::Frames;
 
 /// The longest key, in bytes after unescaping.
 pub const MAX_KEY_LEN: usize = 255;
@@ -152,6 +154,18 @@ pub enum InvalidKey {
     /// Something follows the quoted key that is not a parameter.
     #[error("something follows the quoted key")]
     Trailing,
+    /// The field of the body holds something else than a string.
+    #[error("the field in the body does not hold a string")]
+    FieldNotString,
+    /// The field of the body is there more than once.
+    #[error("the field is in the body more than once")]
+    RepeatedField,
+    /// The body is no JSON though its type says so, and cannot be searched for a key.
+    #[error("the body is not JSON")]
+    BodyNotJson,
+    /// The header and the body carry different keys.
+    #[error("the header and the body carry different keys")]
+    Disagreement,
 }
 
 impl InvalidKey {
@@ -172,33 +186,97 @@ impl InvalidKey {
             Self::BadEscape => "bad_escape",
             Self::Unterminated => "unterminated",
             Self::Trailing => "trailing",
+            Self::FieldNotString => "field_not_string",
+            Self::RepeatedField => "repeated_field",
+            Self::BodyNotJson => "body_not_json",
+            Self::Disagreement => "disagreement",
         }
     }
 }
 
 /// Finds the key of a request.
 ///
-/// [`HeaderKey`] is the default. `Ok(None)` means the request carries no key.
+/// [`HeaderKey`] is the default, and [`JsonField`] reads the body.
 ///
 /// ```
 /// use http::request::Parts;
-/// use tower_idempotency::{InvalidKey, Key, KeySource};
+/// use tower_idempotency::{InvalidKey, Key, KeyPlace, KeySource};
 ///
 /// /// The key is the last segment of the path: `PUT /transfers/{key}`.
 /// struct PathKey;
 ///
 /// impl KeySource for PathKey {
-///     fn key(&self, parts: &Parts) -> Result<Option<Key>, InvalidKey> {
+///     fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
 ///         let last = parts.uri.path().rsplit('/').next();
-///         last.map(Key::new).transpose()
+///         let key = last.map(Key::new).transpose()?;
+///         Ok(key.into())
 ///     }
 /// }
 /// ```
 pub trait KeySource: Send + Sync + 'static {
-    /// The key of the request with this head.
+    /// The key of the request with this head, or that it may be in the body.
     ///
     /// # Errors
     ///
     /// [`InvalidKey`] if there is a key and it is malformed: the request is refused with 400.
-    fn key(&self, parts: &Parts) -> Result<Option<Key>, InvalidKey>;
+    fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey>;
+}
+
+/// Where a key is, as far as the head of a request tells.
+#[non_exhaustive]
+pub enum KeyPlace {
+    /// There is none.
+    Nowhere,
+    /// In the head: it is this.
+    Head(Key),
+    /// In the body, if there is one: **the whole body is read before this can tell.**
+    Body(Box<dyn BodyKey>),
+}
+
+impl From<Option<Key>> for KeyPlace {
+    fn from(key: Option<Key>) -> Self {
+        key.map_or(Self::Nowhere, Self::Head)
+    }
+}
+
+impl fmt::Debug for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("Nowhere"),
+            Self::Head(key) => f.debug_tuple("Head").field(key).finish(),
+            Self::Body(_) => f.debug_tuple("Body").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// Finds the key in a body: the second half of a [`KeySource`] of your own.
+///
+/// ```
+/// use http::request::Parts;
+/// use tower_idempotency::{BodyKey, Frames, InvalidKey, Key, KeyPlace, KeySource};
+///
+/// /// The key is the first line of the body.
+/// struct FirstLine;
+///
+/// impl KeySource for FirstLine {
+///     fn key(&self, _: &Parts) -> Result<KeyPlace, InvalidKey> {
+///         Ok(KeyPlace::Body(Box::new(FirstLine)))
+///     }
+/// }
+///
+/// impl BodyKey for FirstLine {
+///     fn key(self: Box<Self>, body: &Frames) -> Result<Option<Key>, InvalidKey> {
+///         let text = String::from_utf8(body.as_slice().concat());
+///         let text = text.map_err(|_| InvalidKey::BadChar)?;
+///         text.lines().next().map(Key::new).transpose()
+///     }
+/// }
+/// ```
+pub trait BodyKey: Send {
+    /// The key in the body, which is all there.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`] if there is a key and it is malformed: the request is refused with 400.
+    fn key(self: Box<Self>, body: &Frames) -> Result<Option<Key>, InvalidKey>;
 }

@@ -100,7 +100,7 @@ pub use self::{
         Accumulate, ExactFingerprint, Fingerprint, FingerprintState, Fingerprinter, JsonFingerprint,
     },
     frames::Frames,
-    key::{HeaderKey, InvalidKey, Key, KeySource, MAX_KEY_LEN},
+    key::{BodyKey, HeaderKey, InvalidKey, JsonField, Key, KeyPlace, KeySource, MAX_KEY_LEN},
     policy::{ByStatus, Directive, Outcome, RecordPolicy},
     record::Record,
     record_key::{KeySpace, ParseRecordKeyError, RecordKey},

@@ -9,7 +9,8 @@
 //! | `LAB_IN_FLIGHT` | `reject`, `wait:MS` | `reject` |
 //! | `LAB_AFTER_CRASH` | `takeover`, `hold` | `takeover` |
 //! | `LAB_CONTRACT` | `default`, `ietf`, `stripe` | `default` |
-//! | `LAB_FINGERPRINT` | `exact` | `exact` |
+//! | `LAB_FINGERPRINT` | `exact`, `json` | `exact`; with `LAB_KEY_FIELD` `json` |
+//! | `LAB_KEY_FIELD` | the name of a field of a JSON body; the header still counts | none |
 //! | `LAB_REQUIRE_KEY` | `0`, `1` | `0` |
 //! | `LAB_MAX_REQUEST`, `LAB_MAX_RESPONSE` | bytes | 2 MiB, 1 MiB |
 //! | `LAB_SCOPE` | `credentials`, `global` | `credentials` |
@@ -27,7 +28,8 @@ use std::{
 };
 
 use tower_idempotency::{
-    AfterCrash, IdempotencyLayer, InFlight, Scope, SharedStore, StoreFailure, WireContract,
+    AfterCrash, ExactFingerprint, HeaderKey, IdempotencyLayer, InFlight, JsonField,
+    JsonFingerprint, Scope, SharedStore, StoreFailure, WireContract,
 };
 
 use crate::store::{self, Stats};
@@ -43,10 +45,6 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the environment; an unknown value is an error that names it.
     pub(crate) async fn from_env() -> Result<Self, String> {
-        one_of("LAB_FINGERPRINT", &["exact"])?;
-        if let Some(field) = text("LAB_KEY_FIELD")? {
-            return Err(unknown("LAB_KEY_FIELD", &field, "no value yet"));
-        }
         let (addresses, effect_log) = (addresses()?, effect_log()?);
         let store = text("LAB_STORE")?.unwrap_or_else(|| "memory".to_owned());
         let opened = store::open(&store, number("LAB_MAX_ENTRIES")?).await?;
@@ -101,6 +99,7 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
             _ => StoreFailure::Refuse,
         });
     layer = layer.in_flight(in_flight()?);
+    layer = fingerprint(key_field(layer)?)?;
     if one_of("LAB_SCOPE", &["credentials", "global"])? == "global" {
         layer = layer.scope_fn(|_| Ok(Scope::global()));
     }
@@ -113,6 +112,26 @@ fn layer(store: SharedStore) -> Result<Layer, String> {
     })?;
     layer = set(layer, "LAB_MAX_REQUEST", Layer::max_request_body)?;
     set(layer, "LAB_MAX_RESPONSE", Layer::max_response_body)
+}
+
+fn key_field(layer: Layer) -> Result<Layer, String> {
+    let header = match text("LAB_CONTRACT")?.as_deref() {
+        Some("ietf") => HeaderKey::new().strict(),
+        _ => HeaderKey::new(),
+    };
+    Ok(match text("LAB_KEY_FIELD")? {
+        Some(name) => layer.key_source(JsonField::new(name).header(header)),
+        None => layer,
+    })
+}
+
+fn fingerprint(layer: Layer) -> Result<Layer, String> {
+    let named = text("LAB_FINGERPRINT")?.is_some();
+    Ok(match one_of("LAB_FINGERPRINT", &["exact", "json"])? {
+        "json" => layer.fingerprint(JsonFingerprint::new()),
+        _ if named => layer.fingerprint(ExactFingerprint::new()),
+        _ => layer,
+    })
 }
 
 fn in_flight() -> Result<InFlight, String> {

@@ -73,6 +73,12 @@ impl JsonFingerprint {
         self
     }
 
+    /// Leaves out the member `name` of the document.
+    pub(crate) fn ignore_member(self, name: &str) -> Self {
+        let token = name.replace('~', "~0").replace('/', "~1");
+        self.ignore(&format!("/{token}"))
+    }
+
     /// Leaves out all that none of these [JSON Pointers] lead to. May be called again, which
     /// adds; what is [ignored](Self::ignore) stays so.
     ///

@@ -8,7 +8,7 @@ use sfv::{
     visitor::{Ignored, ItemVisitor, ParameterVisitor},
 };
 
-use super::{InvalidKey, Key, KeySource, MAX_KEY_LEN, check};
+use super::{InvalidKey, Key, KeyPlace, KeySource, MAX_KEY_LEN, check};
 
 /// The key in a header field: `Idempotency-Key`, or a name of your own.
 ///
@@ -131,8 +131,8 @@ impl Default for HeaderKey {
 }
 
 impl KeySource for HeaderKey {
-    fn key(&self, parts: &Parts) -> Result<Option<Key>, InvalidKey> {
-        self.find(&parts.headers)
+    fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
+        self.find(&parts.headers).map(KeyPlace::from)
     }
 }
 

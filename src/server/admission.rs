@@ -4,10 +4,15 @@ use bytes::Bytes;
 use http::{Request, header::CONTENT_LENGTH, request::Parts};
 use http_body::Body;
 
-use super::config::{Config, KeyFrom, KeyPresence};
+use super::{
+    BoxError,
+    call::within,
+    config::{Config, KeyFrom, KeyPresence},
+    request_body::{Incoming, RequestBody, read},
+};
 use crate::{
     fingerprint::FingerprintState,
-    key::{InvalidKey, Key},
+    key::{BodyKey, InvalidKey, Key, KeyPlace, KeySource as _},
     record_key::{KeySpace, RecordKey},
     rejection::RejectionKind,
     scope::Scope,
@@ -25,9 +30,11 @@ pub(super) struct Operation {
 /// What a request is to the layer.
 pub(super) enum Admission<B> {
     /// None of our business.
-    Pass(Request<B>),
+    Pass(Request<RequestBody<B>>),
     Refused(RejectionKind, Option<RecordKey>),
-    Keyed(Parts, B, Operation),
+    Keyed(Parts, Incoming<B>, Operation),
+    /// Its body must be read first.
+    Unread(Parts, B, Box<dyn BodyKey>),
 }
 
 impl Config {
@@ -39,23 +46,75 @@ impl Config {
     {
         let (parts, body) = request.into_parts();
         if self.when.as_ref().is_some_and(|when| !when(&parts)) {
-            return Admission::Pass(Request::from_parts(parts, body));
+            return pass(parts, Incoming::Arriving(body));
         }
-        let key = match (self.find_key(&parts), self.presence) {
-            (Ok(Some(key)), _) => key,
-            (Ok(None), KeyPresence::Optional) => {
-                return Admission::Pass(Request::from_parts(parts, body));
-            }
-            (Ok(None), KeyPresence::Required) => {
+        let key = match self.find_key(&parts) {
+            Ok(KeyPlace::Head(key)) => Some(key),
+            Ok(KeyPlace::Nowhere) => None,
+            Ok(KeyPlace::Body(key)) => return self.admit_unread(parts, body, key),
+            Err(reason) => return Admission::Refused(RejectionKind::KeyInvalid(reason), None),
+        };
+        self.admit_key(parts, Incoming::Arriving(body), key)
+    }
+
+    fn admit_unread<B>(&self, parts: Parts, body: B, key: Box<dyn BodyKey>) -> Admission<B>
+    where
+        B: Body<Data = Bytes>,
+    {
+        if announced_length(&parts, &body) > self.max_request_body {
+            return Admission::Refused(RejectionKind::PayloadTooLarge, None);
+        }
+        Admission::Unread(parts, body, key)
+    }
+
+    /// Reads the body, and decides by the key that is in it, or not.
+    pub(super) async fn read_key<B>(
+        &self,
+        parts: Parts,
+        body: B,
+        key: Box<dyn BodyKey>,
+    ) -> Admission<B>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let read = within(self.body_deadline, read(body, self.max_request_body)).await;
+        let received = match read.unwrap_or(Err(RejectionKind::BodyTimeout)) {
+            Ok(received) => received,
+            Err(kind) => return Admission::Refused(kind, None),
+        };
+        match key.key(received.frames()) {
+            Ok(key) => self.admit_key(parts, Incoming::Arrived(Box::new(received)), key),
+            Err(reason) => Admission::Refused(RejectionKind::KeyInvalid(reason), None),
+        }
+    }
+
+    /// Decides once it is known whether there is a key.
+    pub(super) fn admit_key<B>(
+        &self,
+        parts: Parts,
+        body: Incoming<B>,
+        key: Option<Key>,
+    ) -> Admission<B>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let key = match (key, self.presence) {
+            (Some(key), _) => key,
+            (None, KeyPresence::Optional) => return pass(parts, body),
+            (None, KeyPresence::Required) => {
                 return Admission::Refused(RejectionKind::KeyRequired, None);
             }
-            (Err(reason), _) => return Admission::Refused(RejectionKind::KeyInvalid(reason), None),
         };
         let Ok(scope) = self.scope.scope(&parts) else {
             return Admission::Refused(RejectionKind::ScopeMissing, None);
         };
         let record_key = self.record_key(&parts, &scope, &key);
-        if announced_length(&parts, &body) > self.max_request_body {
+        let length = match &body {
+            Incoming::Arriving(body) => announced_length(&parts, body),
+            Incoming::Arrived(_) => 0,
+        };
+        if length > self.max_request_body {
             return Admission::Refused(RejectionKind::PayloadTooLarge, Some(record_key));
         }
         let fingerprint = self.begin_fingerprint(&parts);
@@ -70,17 +129,23 @@ impl Config {
     /// Whether a request can be ours at all. Most are not, and are not taken apart.
     pub(super) fn concerns<B>(&self, request: &Request<B>) -> bool {
         let enabled = self.methods.contains(request.method());
-        let keyed = match (self.presence, self.key_header()) {
-            (KeyPresence::Optional, Some(header)) => request.headers().contains_key(header.field()),
+        let keyed = match (self.presence, self.key_header(), &self.key) {
+            (KeyPresence::Optional, Some(header), _) => {
+                request.headers().contains_key(header.field())
+            }
+            (KeyPresence::Optional, None, KeyFrom::Field(field)) => {
+                field.may_be_with(request.headers())
+            }
             _ => true,
         };
         enabled && keyed
     }
 
-    fn find_key(&self, parts: &Parts) -> Result<Option<Key>, InvalidKey> {
+    fn find_key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
         match &self.key {
-            KeyFrom::Contract => self.contract.key.find(&parts.headers),
-            KeyFrom::Header(header) => header.find(&parts.headers),
+            KeyFrom::Contract => self.contract.key.key(parts),
+            KeyFrom::Header(header) => header.key(parts),
+            KeyFrom::Field(field) => field.key(parts),
             KeyFrom::Source(source) => source.key(parts),
         }
     }
@@ -94,6 +159,10 @@ impl Config {
             KeySpace::Shared => RecordKey::shared(&self.namespace, scope, key),
         }
     }
+}
+
+fn pass<B>(parts: Parts, body: Incoming<B>) -> Admission<B> {
+    Admission::Pass(Request::from_parts(parts, RequestBody::incoming(body)))
 }
 
 /// The least the body will have: as its type says, or else its sender.

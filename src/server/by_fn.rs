@@ -5,7 +5,7 @@ use http::{request, response};
 use crate::{
     event::{Event, Observer},
     fingerprint::{FingerprintState, Fingerprinter},
-    key::{InvalidKey, Key, KeySource},
+    key::{InvalidKey, Key, KeyPlace, KeySource},
     policy::{Directive, RecordPolicy},
     scope::{MissingScope, Scope, ScopeSource},
 };
@@ -18,8 +18,8 @@ impl<F> KeySource for ByFn<F>
 where
     F: Fn(&request::Parts) -> Result<Option<Key>, InvalidKey> + Send + Sync + 'static,
 {
-    fn key(&self, parts: &request::Parts) -> Result<Option<Key>, InvalidKey> {
-        (self.0)(parts)
+    fn key(&self, parts: &request::Parts) -> Result<KeyPlace, InvalidKey> {
+        (self.0)(parts).map(KeyPlace::from)
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     contract::WireContract,
     event::{Event, Observer},
     fields::RecordedHeaders,
-    fingerprint::{ExactFingerprint, FingerprintState, Fingerprinter},
-    key::{HeaderKey, KeySource},
+    fingerprint::{ExactFingerprint, FingerprintState, Fingerprinter, JsonFingerprint},
+    key::{HeaderKey, JsonField, KeySource},
     policy::{Directive, RecordPolicy, by_grpc_status},
     protocol::Protocol,
     record_key::KeySpace,
@@ -79,7 +79,10 @@ pub(crate) struct Config {
     pub(crate) key_space: Option<KeySpace>,
     pub(crate) namespace: Arc<str>,
     pub(crate) scope: Arc<dyn ScopeSource>,
-    pub(crate) fingerprint: Option<Arc<dyn Fingerprinter>>,
+    /// What was chosen to compare requests by.
+    pub(crate) sameness: Sameness,
+    /// What does compare them; `None` is the default of the protocol.
+    fingerprint: Option<Arc<dyn Fingerprinter>>,
     pub(crate) max_request_body: u64,
     pub(crate) body_deadline: Duration,
     pub(crate) max_response_body: u64,
@@ -108,7 +111,18 @@ pub(crate) enum KeyFrom {
     /// Another header: told apart from [`KeyFrom::Source`] because a header can be looked
     /// up before the request is taken apart.
     Header(HeaderKey),
+    /// A field of the body: told apart because it is left out of the fingerprint.
+    Field(JsonField),
     Source(Arc<dyn KeySource>),
+}
+
+/// What makes two requests the same.
+#[derive(Clone)]
+pub(crate) enum Sameness {
+    Default,
+    /// Told apart from [`Sameness::By`] because the field of the key is left out of it.
+    Json(JsonFingerprint),
+    By(Arc<dyn Fingerprinter>),
 }
 
 impl Default for Config {
@@ -122,6 +136,7 @@ impl Default for Config {
             key_space: None,
             namespace: Arc::from(""),
             scope: Arc::new(CredentialScope::new()),
+            sameness: Sameness::Default,
             fingerprint: None,
             max_request_body: 2 * 1024 * 1024,
             body_deadline: Duration::from_secs(30),
@@ -151,8 +166,30 @@ impl Config {
         match &self.key {
             KeyFrom::Contract => Some(&self.contract.key),
             KeyFrom::Header(header) => Some(header),
-            KeyFrom::Source(_) => None,
+            KeyFrom::Field(_) | KeyFrom::Source(_) => None,
         }
+    }
+
+    /// To be called when the source of the key or what makes requests the same changes.
+    pub(crate) fn settle_fingerprint(&mut self) {
+        let field = match &self.key {
+            KeyFrom::Field(field) => Some(field.name()),
+            _ => None,
+        };
+        let json: JsonFingerprint = match (&self.sameness, field) {
+            (Sameness::By(fingerprint), _) => {
+                self.fingerprint = Some(Arc::clone(fingerprint));
+                return;
+            }
+            (Sameness::Default, None) => {
+                self.fingerprint = None;
+                return;
+            }
+            (Sameness::Default, Some(_)) => JsonFingerprint::new(),
+            (Sameness::Json(json), _) => json.clone(),
+        };
+        let json = field.into_iter().fold(json, JsonFingerprint::ignore_member);
+        self.fingerprint = Some(Arc::new(json));
     }
 
     pub(crate) fn key_space(&self) -> KeySpace {
@@ -164,6 +201,9 @@ impl Config {
         let mut config = self.clone();
         config.protocol = Protocol::Grpc;
         config.when = Some(opted_in(config.when));
+        if let Sameness::Default = config.sameness {
+            config.fingerprint = None;
+        }
         config
     }
 

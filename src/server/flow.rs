@@ -24,7 +24,7 @@ use super::{
     pledge,
     recording::LiveAnswer,
     reply::Protection,
-    request_body::{Received, RequestBody, receive},
+    request_body::{Incoming, Received, RequestBody, receive},
     response_body::ResponseBody,
     stage::{Next, Way, last, then},
 };
@@ -54,7 +54,7 @@ pub(super) fn run<S, Svc, ReqB, ResB>(
     shared: Arc<Shared<S>>,
     service: Svc,
     parts: Parts,
-    body: ReqB,
+    body: Incoming<ReqB>,
     operation: Operation,
 ) -> impl Future<Output = Answered<ResB, Svc::Error>>
 where
@@ -314,7 +314,7 @@ mod tests {
             record_key: RecordKey::from_bytes([0; 32]),
             fingerprint: FingerprintState::exact(&parts),
         };
-        let way = run(shared, Small, parts, body, operation);
+        let way = run(shared, Small, parts, Incoming::Arriving(body), operation);
         assert!(size_of_val(&way) <= 1032, "{} bytes", size_of_val(&way));
         assert!(way.await.is_ok());
     }

@@ -33,9 +33,14 @@ pin_project! {
     enum Kind<F, B, E> {
         Passed { #[pin] future: F },
         Refused { response: Option<Response<Bytes>> },
+        // Its body is read to see whether it has a key.
+        Reading { reading: Reading<ResponseFuture<F, B, E>> },
         Keyed { keyed: Keyed<Response<ResponseBody<B>>, E> },
     }
 }
+
+/// What comes of a request is not known before its body is.
+type Reading<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<F, B, E> ResponseFuture<F, B, E> {
     pub(super) fn passed(future: F) -> Self {
@@ -49,6 +54,12 @@ impl<F, B, E> ResponseFuture<F, B, E> {
             kind: Kind::Refused {
                 response: Some(response),
             },
+        }
+    }
+
+    pub(super) fn reading(reading: Reading<Self>) -> Self {
+        Self {
+            kind: Kind::Reading { reading },
         }
     }
 
@@ -66,16 +77,23 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProj::Passed { future } => {
-                let response = ready!(future.poll(cx))?;
-                Poll::Ready(Ok(response.map(ResponseBody::passed)))
+        let mut kind = self.project().kind;
+        loop {
+            match kind.as_mut().project() {
+                KindProj::Passed { future } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(response.map(ResponseBody::passed)));
+                }
+                KindProj::Refused { response } => {
+                    let response = response.take().unwrap_or_default();
+                    return Poll::Ready(Ok(response.map(ResponseBody::bytes)));
+                }
+                KindProj::Reading { reading } => {
+                    let read = ready!(reading.as_mut().poll(cx));
+                    kind.set(read.kind);
+                }
+                KindProj::Keyed { keyed } => return keyed.poll(cx),
             }
-            KindProj::Refused { response } => {
-                let response = response.take().unwrap_or_default();
-                Poll::Ready(Ok(response.map(ResponseBody::bytes)))
-            }
-            KindProj::Keyed { keyed } => keyed.poll(cx),
         }
     }
 }

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 use super::{
     by_fn::ByFn,
-    config::{Config, InFlight, KeyFrom, KeyPresence, StoreFailure, Unkept},
+    config::{Config, InFlight, KeyFrom, KeyPresence, Sameness, StoreFailure, Unkept},
     node::{Drained, Node},
     service::Idempotency,
 };
@@ -16,8 +16,8 @@ use crate::{
     contract::WireContract,
     event::{Event, Observer},
     fields::RecordedHeaders,
-    fingerprint::{FingerprintState, Fingerprinter},
-    key::{HeaderKey, InvalidKey, Key, KeySource},
+    fingerprint::{FingerprintState, Fingerprinter, JsonFingerprint},
+    key::{HeaderKey, InvalidKey, JsonField, Key, KeySource},
     policy::{Directive, RecordPolicy},
     record_key::KeySpace,
     rejection::Rejection,
@@ -92,14 +92,22 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// Where the key is. Default: the header [`HeaderKey`] of the wire contract.
+    /// [`JsonField`] takes it from a JSON body.
     #[must_use]
     pub fn key_source(self, source: impl KeySource) -> Self {
-        let header = (&source as &dyn Any).downcast_ref::<HeaderKey>().cloned();
-        let key = match header {
-            Some(header) => KeyFrom::Header(header),
-            None => KeyFrom::Source(Arc::new(source)),
+        let any: &dyn Any = &source;
+        let key = match (
+            any.downcast_ref::<HeaderKey>(),
+            any.downcast_ref::<JsonField>(),
+        ) {
+            (Some(header), _) => KeyFrom::Header(header.clone()),
+            (_, Some(field)) => KeyFrom::Field(field.clone()),
+            _ => KeyFrom::Source(Arc::new(source)),
         };
-        self.set(|config| config.key = key)
+        self.set(|config| {
+            config.key = key;
+            config.settle_fingerprint();
+        })
     }
 
     /// Finds the key by a function.
@@ -154,7 +162,15 @@ impl<S> IdempotencyLayer<S> {
     /// messages. [`JsonFingerprint`](crate::JsonFingerprint) compares JSON by its meaning.
     #[must_use]
     pub fn fingerprint(self, fingerprint: impl Fingerprinter) -> Self {
-        self.set(|config| config.fingerprint = Some(Arc::new(fingerprint)))
+        let json = (&fingerprint as &dyn Any).downcast_ref::<JsonFingerprint>();
+        let sameness = match json {
+            Some(json) => Sameness::Json(json.clone()),
+            None => Sameness::By(Arc::new(fingerprint)),
+        };
+        self.set(|config| {
+            config.sameness = sameness;
+            config.settle_fingerprint();
+        })
     }
 
     /// Decides by a function what makes two requests the same.

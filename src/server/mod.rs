@@ -4,7 +4,9 @@
 //!
 //! 1. Is it ours? Its method is enabled and [`when`](IdempotencyLayer::when) admits it, else
 //!    it passes through untouched.
-//! 2. Its key is read. Without one it passes through, or is refused if one is required.
+//! 2. Its key is read. Without one it passes through, or is refused if one is required. A
+//!    key in the body ([`JsonField`](crate::JsonField)) is known once the body is there:
+//!    step 4 comes first then, and a request without a key is passed on as it came.
 //! 3. Its scope is told: whose key it is.
 //! 4. Its body is read to the end, within a limit and a deadline, and fingerprinted as it
 //!    arrives. Until here nothing has been claimed: a client that leaves leaves no trace.

@@ -5,14 +5,14 @@ use std::{
     fmt,
     iter::successors,
     mem,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt as _, LengthLimitError};
 use pin_project_lite::pin_project;
 
 use super::{BoxError, response_body::at_least};
@@ -22,6 +22,13 @@ use crate::{
     rejection::RejectionKind,
 };
 
+/// A request body on its way.
+pub(super) enum Incoming<B> {
+    Arriving(B),
+    /// It was read to see whether it has a key.
+    Arrived(Box<Received>),
+}
+
 /// A request body that has arrived.
 #[derive(Debug, Default)]
 pub(super) struct Received {
@@ -30,12 +37,64 @@ pub(super) struct Received {
     trailers: Option<Box<HeaderMap>>,
 }
 
+impl Received {
+    pub(super) fn frames(&self) -> &Frames {
+        &self.frames
+    }
+
+    /// Takes the next frame if there is `room` for it; `each` sees the data.
+    fn take<E: Into<BoxError>>(
+        &mut self,
+        frame: Result<Frame<Bytes>, E>,
+        room: &mut u64,
+        each: impl FnOnce(&Bytes),
+    ) -> Result<(), RejectionKind> {
+        let frame = frame.map_err(|error| reason(&*error.into()))?;
+        match frame.into_data() {
+            Ok(data) => {
+                let left = room.checked_sub(data.len() as u64);
+                *room = left.ok_or(RejectionKind::PayloadTooLarge)?;
+                each(&data);
+                self.frames.push(data);
+            }
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
+        }
+        Ok(())
+    }
+}
+
+/// Reads `body` to its end, within `limit` bytes.
+pub(super) async fn read<B>(body: B, limit: u64) -> Result<Received, RejectionKind>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    let (mut received, mut room) = (Received::default(), limit);
+    while let Some(frame) = body.frame().await {
+        received.take(frame, &mut room, |_| {})?;
+    }
+    Ok(received)
+}
+
 /// Reads `body` to its end, within `limit` bytes; `fingerprint` sees every frame as it
 /// arrives.
-pub(super) fn receive<B>(body: B, limit: u64, fingerprint: FingerprintState) -> Receive<B> {
+pub(super) fn receive<B>(
+    body: Incoming<B>,
+    limit: u64,
+    mut fingerprint: FingerprintState,
+) -> Receive<B> {
+    let (body, received) = match body {
+        Incoming::Arriving(body) => (Some(body), Received::default()),
+        Incoming::Arrived(received) => {
+            let frames = received.frames.as_slice().iter();
+            frames.for_each(|frame| fingerprint.update(frame));
+            (None, *received)
+        }
+    };
     Receive {
         body,
-        received: Received::default(),
+        received,
         room: limit,
         fingerprint: Some(fingerprint),
     }
@@ -46,7 +105,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub(super) struct Receive<B> {
         #[pin]
-        body: B,
+        body: Option<B>,
         received: Received,
         room: u64,
         fingerprint: Option<FingerprintState>,
@@ -61,19 +120,14 @@ where
     type Output = Result<(Received, Fingerprint), RejectionKind>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        while let Some(frame) = ready!(this.body.as_mut().poll_frame(cx)) {
-            let frame = frame.map_err(|error| reason(&*error.into()))?;
-            match frame.into_data() {
-                Ok(data) => {
-                    let left = this.room.checked_sub(data.len() as u64);
-                    *this.room = left.ok_or(RejectionKind::PayloadTooLarge)?;
+        let this = self.project();
+        if let Some(mut body) = this.body.as_pin_mut() {
+            while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
+                this.received.take(frame, this.room, |data| {
                     if let Some(fingerprint) = this.fingerprint {
-                        fingerprint.update(&data);
+                        fingerprint.update(data);
                     }
-                    this.received.frames.push(data);
-                }
-                Err(frame) => this.received.trailers = frame.into_trailers().ok().map(Box::new),
+                })?;
             }
         }
         let fingerprint = this.fingerprint.take();
@@ -116,6 +170,13 @@ impl<B> RequestBody<B> {
     pub(super) fn passed(body: B) -> Self {
         Self {
             kind: Kind::Passed { body },
+        }
+    }
+
+    pub(super) fn incoming(body: Incoming<B>) -> Self {
+        match body {
+            Incoming::Arriving(body) => Self::passed(body),
+            Incoming::Arrived(received) => Self::held(*received),
         }
     }
 

@@ -77,25 +77,56 @@ where
             Protocol::Http => &self.shared,
             Protocol::Grpc => &self.grpc,
         };
-        match shared.config.admit(request) {
-            Admission::Pass(request) => {
-                ResponseFuture::passed(self.inner.call(request.map(RequestBody::passed)))
-            }
-            Admission::Refused(kind, key) => {
-                let key = key.as_ref();
-                shared.config.emit(&Event::Rejected { key, kind });
-                ResponseFuture::refused(shared.config.reject(kind, None))
-            }
-            Admission::Keyed(parts, body, operation) => {
-                // The instance that was polled ready is the one to call.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
-                let record_key = operation.record_key;
-                let flow = flow::run(Arc::clone(shared), ready, parts, body, operation);
-                ResponseFuture::keyed(Keyed::new(record_key, shared, Box::pin(flow)))
-            }
+        let admission = shared.config.admit(request);
+        go_on(shared, &mut self.inner, admission)
+    }
+}
+
+/// Does with a request what was decided; `service` was polled ready.
+fn go_on<Svc, S, ReqB, ResB>(
+    shared: &Arc<Shared<S>>,
+    service: &mut Svc,
+    admission: Admission<ReqB>,
+) -> ResponseFuture<Svc::Future, ResB, Svc::Error>
+where
+    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Clone + Send + 'static,
+    Svc::Future: Send,
+    Svc::Error: Send + 'static,
+    S: Store,
+    ReqB: Body<Data = Bytes> + Send + 'static,
+    ReqB::Error: Into<BoxError>,
+    ResB: Body<Data = Bytes> + Send + 'static,
+    ResB::Error: Into<BoxError>,
+{
+    match admission {
+        Admission::Pass(request) => ResponseFuture::passed(service.call(request)),
+        Admission::Refused(kind, key) => {
+            let key = key.as_ref();
+            shared.config.emit(&Event::Rejected { key, kind });
+            ResponseFuture::refused(shared.config.reject(kind, None))
+        }
+        Admission::Keyed(parts, body, operation) => {
+            let record_key = operation.record_key;
+            let ready = take_ready(service);
+            let flow = flow::run(Arc::clone(shared), ready, parts, body, operation);
+            ResponseFuture::keyed(Keyed::new(record_key, shared, Box::pin(flow)))
+        }
+        Admission::Unread(parts, body, key) => {
+            let (shared, mut ready) = (Arc::clone(shared), take_ready(service));
+            #[expect(clippy::async_yields_async, reason = "it becomes what is yielded")]
+            let reading = async move {
+                let admission = shared.config.read_key(parts, body, key).await;
+                go_on(&shared, &mut ready, admission)
+            };
+            ResponseFuture::reading(Box::pin(reading))
         }
     }
+}
+
+/// The instance that was polled ready is the one to call.
+fn take_ready<Svc: Clone>(service: &mut Svc) -> Svc {
+    let clone = service.clone();
+    mem::replace(service, clone)
 }
 
 impl<Svc: Clone, S> Clone for Idempotency<Svc, S> {

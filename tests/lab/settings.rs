@@ -213,3 +213,67 @@ async fn duplicates_can_wait() {
     );
     assert_eq!(lab.effects().len(), 1);
 }
+
+/// The answer to a POST of this JSON, with these header fields.
+async fn json(lab: &Lab, fields: &str, body: &str) -> Raw {
+    let fields = format!("content-type: application/json\r\n{fields}");
+    let request = request("POST", "/effect", &fields, body);
+    lab.connect().await.ask(&request).await
+}
+
+const KEY: &str = "idempotency-key: k\r\n";
+
+#[tokio::test]
+async fn json_by_its_meaning_or_byte_for_byte() {
+    for (settings, replays) in [
+        (&[][..], false),
+        (&[("LAB_FINGERPRINT", "exact")], false),
+        (&[("LAB_FINGERPRINT", "json")], true),
+    ] {
+        let lab = Lab::start(settings).await;
+        json(&lab, KEY, r#"{"a":1,"b":null}"#).await;
+        let retry = json(&lab, KEY, r#"{"b": null, "a": 1.0}"#).await;
+        assert_eq!(retry.is_replay(), replays, "{settings:?}");
+        let other = json(&lab, KEY, r#"{"a":1}"#).await;
+        assert_eq!(code(&other), refusal(409, "idempotency_conflict"));
+        assert_eq!(lab.effects().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_key_in_a_field_of_the_body() {
+    let lab = Lab::start(&[("LAB_KEY_FIELD", "key")]).await;
+    let first = json(&lab, "", r#"{"key":"k","a":1}"#).await;
+    assert!(!first.is_replay());
+    assert!(lab.effects()[0].starts_with("k 1 "));
+    assert!(json(&lab, "", r#"{"a":1,"key":"k"}"#).await.is_replay());
+    assert!(
+        json(&lab, KEY, r#"{"a":1}"#).await.is_replay(),
+        "the header counts"
+    );
+    let invalid = refusal(400, "idempotency_key_invalid");
+    assert_eq!(
+        code(&json(&lab, KEY, r#"{"a":1,"key":"l"}"#).await),
+        invalid
+    );
+    assert_eq!(code(&json(&lab, "", r#"{"a":1,"key":1}"#).await), invalid);
+    let conflict = json(&lab, "", r#"{"a":2,"key":"k"}"#).await;
+    assert_eq!(code(&conflict), refusal(409, "idempotency_conflict"));
+    assert_eq!(lab.effects().len(), 1);
+    for unkeyed in [r#"{"a":1,"key":null}"#, r#"{"a":1}"#] {
+        assert_eq!(json(&lab, "", unkeyed).await.status, 200);
+    }
+    assert_eq!(lab.effects().len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_in_the_body_and_the_contract_of_the_ietf() {
+    let lab = Lab::start(&[("LAB_KEY_FIELD", "key"), ("LAB_CONTRACT", "ietf")]).await;
+    assert_eq!(
+        code(&json(&lab, KEY, "{}").await),
+        refusal(400, "idempotency_key_invalid")
+    );
+    json(&lab, "", r#"{"key":"k"}"#).await;
+    let quoted = "idempotency-key: \"k\"\r\n";
+    assert!(json(&lab, quoted, "{}").await.is_replay());
+}
