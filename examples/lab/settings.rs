@@ -3,7 +3,7 @@
 //! | variable | values | default |
 //! |---|---|---|
 //! | `LAB_ADDR` | `HOST:PORT` | `127.0.0.1:0` |
-//! | `LAB_STORE` | `memory`, `redis://HOST:PORT`, of a cluster several with commas, `sqlite:PATH` | `memory` |
+//! | `LAB_STORE` | `memory`, `redis://HOST:PORT`, of a cluster several with commas, `postgres://USER@HOST:PORT/DATABASE`, `sqlite:PATH` | `memory` |
 //! | `LAB_LEASE_MS` | milliseconds | 30000 |
 //! | `LAB_RETENTION_MS` | milliseconds | 86400000 |
 //! | `LAB_IN_FLIGHT` | `reject`, `wait:MS` | `reject` |

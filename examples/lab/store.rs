@@ -35,6 +35,7 @@ pub(crate) async fn open(name: &str, max_entries: Option<usize>) -> Result<Opene
     let failed = |error| format!("LAB_STORE={scheme}:…: {error}");
     let store = match scheme {
         "redis" | "rediss" => redis(name).await.map_err(failed)?,
+        "postgres" | "postgresql" => postgres(name).await.map_err(failed)?,
         "sqlite" => sqlite(name).await.map_err(failed)?,
         _ => return Err(format!("LAB_STORE={name}: unknown value; known: {KNOWN}")),
     };
@@ -42,7 +43,7 @@ pub(crate) async fn open(name: &str, max_entries: Option<usize>) -> Result<Opene
     Ok(Opened { store, stats })
 }
 
-const KNOWN: &str = "memory, redis://HOST:PORT or sqlite:PATH";
+const KNOWN: &str = "memory, redis://HOST:PORT, postgres://USER@HOST:PORT/DATABASE or sqlite:PATH";
 
 fn memory(max_entries: Option<usize>) -> Opened {
     let store = match max_entries {
@@ -86,4 +87,18 @@ async fn sqlite(name: &str) -> Result<SharedStore, String> {
 #[cfg(not(feature = "sqlite"))]
 async fn sqlite(_: &str) -> Result<SharedStore, String> {
     Err("this lab was built without the feature sqlite".to_owned())
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str) -> Result<SharedStore, String> {
+    let connected = tower_idempotency::PostgresStore::connect(url).await;
+    connected.map(SharedStore::new).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        format!("{error}: {}", cause.unwrap_or_default())
+    })
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_: &str) -> Result<SharedStore, String> {
+    Err("this lab was built without the feature postgres".to_owned())
 }

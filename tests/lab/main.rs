@@ -11,7 +11,7 @@ mod outside;
 mod relay;
 #[cfg(feature = "client")]
 mod retries;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "postgres"))]
 #[path = "../servers/mod.rs"]
 mod servers;
 mod settings;

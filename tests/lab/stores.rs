@@ -1,51 +1,31 @@
 //! Stores that other processes see.
 
-/// What one lab did, another replays.
-#[cfg(any(feature = "redis", feature = "sqlite"))]
-async fn shares(store: &str) {
-    let settings = [("LAB_STORE", store), ("LAB_SCOPE", "global")];
-    let (one, other) = (
-        crate::lab::Lab::start(&settings).await,
-        crate::lab::Lab::start(&settings).await,
-    );
-    let first = one.ask("/effect", "k").await;
-    let second = other.ask("/effect", "k").await;
-    assert_eq!((first.status, second.status), (200, 200));
-    assert_eq!(first.body, second.body);
-    assert!(!first.is_replay() && second.is_replay());
-    assert_eq!((one.effects().len(), other.effects().len()), (1, 0));
-}
-
-#[cfg(feature = "redis")]
-mod redis {
+#[cfg(any(feature = "redis", feature = "postgres", feature = "sqlite"))]
+mod scenes {
     use std::time::Duration;
 
     use tokio::time::sleep;
 
-    use super::shares;
     use crate::{
-        lab::{Lab, command, request},
+        lab::{Lab, request},
         outside::soon,
-        servers::{RedisCluster, RedisServer, Signal},
     };
 
-    #[tokio::test]
-    async fn two_labs_share_their_keys() {
-        let server = RedisServer::start();
-        shares(&server.url()).await;
+    /// What one lab did, another replays.
+    pub(super) async fn shares(store: &str) {
+        let settings = [("LAB_STORE", store), ("LAB_SCOPE", "global")];
+        let (one, other) = (Lab::start(&settings).await, Lab::start(&settings).await);
+        let first = one.ask("/effect", "k").await;
+        let second = other.ask("/effect", "k").await;
+        assert_eq!((first.status, second.status), (200, 200));
+        assert_eq!(first.body, second.body);
+        assert!(!first.is_replay() && second.is_replay());
+        assert_eq!((one.effects().len(), other.effects().len()), (1, 0));
     }
 
-    #[tokio::test]
-    async fn so_they_do_on_a_cluster() {
-        let cluster = RedisCluster::start();
-        shares(&cluster.urls().join(",")).await;
-    }
-
-    #[tokio::test]
-    async fn a_lab_that_was_killed_is_taken_over() {
-        let server = RedisServer::start();
-        let url = server.url();
-        let settings = [("LAB_STORE", url.as_str()), ("LAB_LEASE_MS", "500")];
+    /// What one lab had begun when it was killed, another takes over.
+    pub(super) async fn is_taken_over(store: &str) {
+        let settings = [("LAB_STORE", store), ("LAB_LEASE_MS", "500")];
         let mut lab = Lab::start(&settings).await;
         let mut client = lab.connect().await;
         let target = "/effect?sleep_ms=60000";
@@ -66,23 +46,20 @@ mod redis {
             }
         };
         soon(taken_over).await;
-        assert!(
-            after.effects()[1].starts_with("k 2 "),
-            "{:?}",
-            after.effects()
-        );
+        let effects = after.effects();
+        assert!(effects[1].starts_with("k 2 "), "{effects:?}");
     }
 
-    #[tokio::test]
-    async fn without_its_store_a_lab_refuses_and_recovers() {
-        let mut server = RedisServer::start();
-        let url = server.url();
-        let lab = Lab::start(&[("LAB_STORE", &url)]).await;
-        server.signal(Signal::Kill);
+    /// Without its store a lab refuses, and runs nothing.
+    pub(super) async fn refuses(lab: &Lab) {
         let refused = lab.ask("/effect", "k").await;
         assert_eq!(refused.status, 503);
         assert_eq!(refused.code(), "idempotency_store_unavailable");
-        server.start_again();
+        assert!(lab.effects().is_empty());
+    }
+
+    /// When its store is there again, it runs.
+    pub(super) async fn recovers(lab: &Lab) {
         let recovered = async {
             while lab.ask("/effect", "k").await.status != 200 {
                 sleep(Duration::from_millis(50)).await;
@@ -90,6 +67,44 @@ mod redis {
         };
         soon(recovered).await;
         assert_eq!(lab.effects().len(), 1);
+    }
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use super::scenes::{is_taken_over, recovers, refuses, shares};
+    use crate::{
+        lab::{Lab, command},
+        outside::soon,
+        servers::{RedisCluster, RedisServer, Signal},
+    };
+
+    #[tokio::test]
+    async fn two_labs_share_their_keys() {
+        let server = RedisServer::start();
+        shares(&server.url()).await;
+    }
+
+    #[tokio::test]
+    async fn so_they_do_on_a_cluster() {
+        let cluster = RedisCluster::start();
+        shares(&cluster.urls().join(",")).await;
+    }
+
+    #[tokio::test]
+    async fn a_lab_that_was_killed_is_taken_over() {
+        let server = RedisServer::start();
+        is_taken_over(&server.url()).await;
+    }
+
+    #[tokio::test]
+    async fn without_its_store_a_lab_refuses_and_recovers() {
+        let mut server = RedisServer::start();
+        let lab = Lab::start(&[("LAB_STORE", &server.url())]).await;
+        server.signal(Signal::Kill);
+        refuses(&lab).await;
+        server.start_again();
+        recovers(&lab).await;
     }
 
     #[tokio::test]
@@ -103,11 +118,53 @@ mod redis {
     }
 }
 
+#[cfg(feature = "postgres")]
+mod postgres {
+    use super::scenes::{is_taken_over, recovers, refuses, shares};
+    use crate::{
+        lab::{Lab, command},
+        outside::soon,
+        servers::{PostgresServer, Signal},
+    };
+
+    #[tokio::test]
+    async fn two_labs_share_their_keys() {
+        let server = PostgresServer::start();
+        shares(&server.url()).await;
+    }
+
+    #[tokio::test]
+    async fn a_lab_that_was_killed_is_taken_over() {
+        let server = PostgresServer::start();
+        is_taken_over(&server.url()).await;
+    }
+
+    #[tokio::test]
+    async fn without_its_store_a_lab_refuses_and_recovers() {
+        let mut server = PostgresServer::start();
+        let lab = Lab::start(&[("LAB_STORE", &server.url())]).await;
+        server.signal(Signal::Kill);
+        refuses(&lab).await;
+        server.start_again();
+        recovers(&lab).await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_exits_2() {
+        let url = "postgres://postgres:secret@127.0.0.1:1/none";
+        let output = soon(command(&[("LAB_STORE", url)]).output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("could not be asked"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use std::path::Path;
 
-    use super::shares;
+    use super::scenes::shares;
     use crate::{
         lab::{Lab, command},
         outside::soon,

@@ -3,7 +3,7 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use sqlx::{
-    PgConnection, PgPool, Postgres, SqlStr,
+    PgPool, Postgres, SqlStr,
     error::DatabaseError,
     pool::PoolConnection,
     postgres::{PgArguments, PgDatabaseError, PgRow, PgSeverity},
@@ -55,7 +55,7 @@ impl Database {
             let mut connection = Borrowed::new(acquired.map_err(|error| sent.failed(error))?);
             let before = mem::replace(sent, Sent::InDoubt);
             let question = bind(sqlx::query(statement.clone()));
-            let error = match question.fetch_optional(connection.get()).await {
+            let error = match question.fetch_optional(&mut *connection.connection).await {
                 Ok(row) => {
                     connection.give_back();
                     return Ok(row);
@@ -94,31 +94,30 @@ impl Sent {
     }
 }
 
-/// A connection that is closed, not given back, unless its last statement was answered:
+/// A connection that is closed, and not given back, unless its last statement was answered:
 /// nobody else may wait for that answer.
-struct Borrowed(Option<PoolConnection<Postgres>>);
+struct Borrowed {
+    connection: PoolConnection<Postgres>,
+    answered: bool,
+}
 
 impl Borrowed {
     fn new(connection: PoolConnection<Postgres>) -> Self {
-        Self(Some(connection))
-    }
-
-    fn get(&mut self) -> &mut PgConnection {
-        match &mut self.0 {
-            Some(connection) => connection,
-            None => unreachable!("it is taken only when it is given back"),
+        Self {
+            connection,
+            answered: false,
         }
     }
 
     fn give_back(mut self) {
-        drop(self.0.take());
+        self.answered = true;
     }
 }
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        if let Some(connection) = &mut self.0 {
-            connection.close_on_drop();
+        if !self.answered {
+            self.connection.close_on_drop();
         }
     }
 }

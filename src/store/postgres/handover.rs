@@ -38,40 +38,31 @@ enum State {
 
 impl Seat {
     /// Takes the place that goes with `lease`; `None` if it is taken.
-    pub(super) fn of(lease: &Lease) -> Option<Arc<Self>> {
+    pub(super) fn take(lease: &Lease) -> Option<Taken> {
         let new = Arc::new(Self(Mutex::new(State::Free)));
         let seat = match lease.attach(Arc::clone(&new)) {
             Ok(()) => new,
             Err(_) => lease.attached::<Self>()?,
         };
-        let free = mem::discriminant(&State::Free);
         let mut state = seat.state();
-        if mem::discriminant(&*state) != free {
+        let State::Free = *state else {
             return None;
-        }
+        };
         *state = State::Begun;
         drop(state);
-        Some(seat)
+        Some(Taken(seat))
     }
 
-    pub(super) fn hand_over(&self, begun: Begun) {
-        let mut state = self.state();
-        // Else the operation is over, and the transaction with it.
-        if let State::Begun = *state {
-            *state = State::Handed(begun);
-        }
-    }
-
-    /// The handler is done with it.
-    pub(super) fn leave(&self) {
+    /// Says so if the handler still has the place; else the operation is over.
+    fn change(&self, to: State) {
         let mut state = self.state();
         if let State::Begun = *state {
-            *state = State::Free;
+            *state = to;
         }
     }
 
     /// What there is, for whoever ends the operation.
-    fn take(&self) -> State {
+    fn clear(&self) -> State {
         let mut state = self.state();
         match &*state {
             State::Free => State::Free,
@@ -84,6 +75,22 @@ impl Seat {
     }
 }
 
+/// The handler has the place, until this is dropped.
+pub(super) struct Taken(Arc<Seat>);
+
+impl Taken {
+    /// Leaves `begun` there.
+    pub(super) fn hand_over(self, begun: Begun) {
+        self.0.change(State::Handed(begun));
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.change(State::Free);
+    }
+}
+
 impl PostgresStore {
     /// Completes a key in the transaction that goes with its lease; `None` if none does.
     pub(super) async fn complete_in_transaction(
@@ -93,7 +100,7 @@ impl PostgresStore {
         retention: Duration,
     ) -> Option<Result<Completion, StoreError>> {
         let seat = lease.attached::<Seat>()?;
-        Some(match seat.take() {
+        Some(match seat.clear() {
             State::Free => return None,
             State::Handed(begun) => self.record_in(begun, lease, record, retention).await,
             // Asked again; or answered while the transaction is still open elsewhere, which
@@ -107,7 +114,7 @@ impl PostgresStore {
         let Some(seat) = lease.attached::<Seat>() else {
             return;
         };
-        if let State::Handed(begun) = seat.take() {
+        if let State::Handed(begun) = seat.clear() {
             roll_back(begun, self.database().deadline).await;
         }
     }

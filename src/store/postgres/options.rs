@@ -133,14 +133,17 @@ impl PostgresOptions {
     }
 
     /// Opens the store on a pool of its own, of at most ten connections, to the server at
-    /// `url`, and creates the table if it is not there.
+    /// `url`, and creates the table if it is not there. Waits a few seconds for a server that
+    /// is about to start.
     ///
     /// # Errors
     ///
     /// [`SetupError`], with the remedy in it, if the server cannot be trusted with keys.
     pub async fn connect(&self, url: &str) -> Result<PostgresStore, SetupError> {
         let options = PgConnectOptions::from_str(url)?;
-        let pool = PgPoolOptions::new().test_before_acquire(false);
+        let pool = PgPoolOptions::new()
+            .test_before_acquire(false)
+            .acquire_timeout(Duration::from_secs(5));
         let pool = pool.connect_with(options).await?;
         self.migrate(&pool).await?;
         self.open(pool).await

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
 };
 
 use sqlx::{PgConnection, Postgres};
@@ -12,7 +11,7 @@ use tokio::time::timeout;
 use super::{
     PostgresStore,
     database::{NoAnswer, Question},
-    handover::Seat,
+    handover::{Seat, Taken},
     verbs::of_lease,
 };
 use crate::store::{Lease, StoreError};
@@ -28,9 +27,8 @@ use crate::store::{Lease, StoreError};
 /// with `sqlx` 0.9 rolls all of it back.
 #[must_use = "what is written in it is rolled back, unless it is handed back"]
 pub struct Transaction {
-    /// Until it is handed over or dropped.
-    begun: Option<sqlx::Transaction<'static, Postgres>>,
-    seat: Arc<Seat>,
+    begun: sqlx::Transaction<'static, Postgres>,
+    seat: Taken,
 }
 
 /// Why a handler got no transaction.
@@ -80,12 +78,9 @@ impl PostgresStore {
         if held.await?.is_none() {
             return Err(BeginError::NotHeld);
         }
-        let mut transaction = Transaction {
-            seat: Seat::of(lease).ok_or(BeginError::AlreadyBegun)?,
-            begun: None,
-        };
-        transaction.begun = Some(self.begin_apart().await?);
-        Ok(transaction)
+        let seat = Seat::take(lease).ok_or(BeginError::AlreadyBegun)?;
+        let begun = self.begin_apart().await?;
+        Ok(Transaction { begun, seat })
     }
 
     /// On a task of its own: a `begin` that was cancelled would leave a connection with an
@@ -108,10 +103,8 @@ impl Transaction {
     /// If the answer releases the key, as one with status 500 does, the transaction is rolled
     /// back. If the lease was lost, or the transaction cannot be committed, it is rolled back
     /// and the answer is not given.
-    pub fn commit_with_answer(mut self) {
-        if let Some(begun) = self.begun.take() {
-            self.seat.hand_over(begun);
-        }
+    pub fn commit_with_answer(self) {
+        self.seat.hand_over(self.begun);
     }
 }
 
@@ -119,25 +112,13 @@ impl Deref for Transaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        match &self.begun {
-            Some(begun) => begun,
-            None => unreachable!("it is taken only where this ends"),
-        }
+        &self.begun
     }
 }
 
 impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        match &mut self.begun {
-            Some(begun) => begun,
-            None => unreachable!("it is taken only where this ends"),
-        }
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        self.seat.leave();
+        &mut self.begun
     }
 }
 
