@@ -128,8 +128,7 @@ impl Config {
 
     /// Whether a request can be ours at all. Most are not, and are not taken apart.
     pub(super) fn concerns<B>(&self, request: &Request<B>) -> bool {
-        let enabled = self.methods.contains(request.method());
-        let keyed = match (self.presence, self.key_header(), &self.key) {
+        let may_be_keyed = || match (self.presence, self.key_header(), &self.key) {
             (KeyPresence::Optional, Some(header), _) => {
                 request.headers().contains_key(header.field())
             }
@@ -138,7 +137,7 @@ impl Config {
             }
             _ => true,
         };
-        enabled && keyed
+        self.methods.contains(request.method()) && may_be_keyed()
     }
 
     fn find_key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
