@@ -134,7 +134,8 @@ pub(super) struct Arriving {
 enum Body {
     /// It has a meaning so far. The frames are kept in case it turns out to have none.
     Meant(Scanner, Frames),
-    Raw(Raw),
+    /// It has none.
+    Raw(PieceDigest),
 }
 
 /// The version of these fingerprints.
@@ -157,47 +158,37 @@ impl Arriving {
             Body::Meant(scanner, frames) => {
                 frames.push(piece.clone());
                 if scanner.feed(piece) == Err(Unfit) {
-                    let raw = Raw::new(&self.digest, frames);
+                    let raw = digest_raw(&self.digest, frames);
                     self.body = Body::Raw(raw);
                 }
             }
-            Body::Raw(raw) => raw.update(piece),
+            Body::Raw(digest) => digest.piece(piece),
         }
     }
 
-    pub(super) fn finish(mut self: Box<Self>) -> Fingerprint {
-        let digest = match &mut self.body {
-            Body::Meant(scanner, frames) => {
-                let meaning = digest_meaning(scanner, self.digest.clone());
-                meaning.unwrap_or_else(|Unfit| Raw::new(&self.digest, frames).finish())
+    pub(super) fn finish(self: Box<Self>) -> Fingerprint {
+        let digest = match self.body {
+            Body::Meant(mut scanner, frames) => {
+                let meaning = digest_meaning(&self.digest, &mut scanner);
+                meaning.unwrap_or_else(|Unfit| digest_raw(&self.digest, &frames))
             }
-            Body::Raw(raw) => raw.finish(),
+            Body::Raw(digest) => digest,
         };
-        Fingerprint::from_parts(VERSION, digest)
+        Fingerprint::from_parts(VERSION, digest.finish())
     }
 }
 
-fn digest_meaning(scanner: &mut Scanner, head: PieceDigest) -> Result<[u8; 32], Unfit> {
-    let mut digest = head.part("meaning");
+fn digest_meaning(head: &PieceDigest, scanner: &mut Scanner) -> Result<PieceDigest, Unfit> {
+    let mut digest = head.clone().part("meaning");
     scanner.finish(|piece| digest.piece(piece))?;
-    Ok(digest.finish())
+    Ok(digest)
 }
 
-/// A body without a meaning.
-struct Raw(PieceDigest);
-
-impl Raw {
-    fn new(head: &PieceDigest, frames: &Frames) -> Self {
-        let mut raw = Self(head.clone().part("raw"));
-        frames.as_slice().iter().for_each(|frame| raw.update(frame));
-        raw
-    }
-
-    fn update(&mut self, piece: &[u8]) {
-        self.0.piece(piece);
-    }
-
-    fn finish(&self) -> [u8; 32] {
-        self.0.clone().finish()
-    }
+fn digest_raw(head: &PieceDigest, frames: &Frames) -> PieceDigest {
+    let mut digest = head.clone().part("raw");
+    frames
+        .as_slice()
+        .iter()
+        .for_each(|frame| digest.piece(frame));
+    digest
 }

@@ -278,10 +278,10 @@ mod tests {
             ),
         ] {
             let expected = expected.map(|key| key.map(str::to_owned));
-            assert_eq!(key(&[body]), expected, "{:.60}", body);
+            assert_eq!(key(&[body]), expected, "{body:.60}");
             for cut in 1..body.len().min(40) {
                 if let Some((one, other)) = body.split_at_checked(cut) {
-                    assert_eq!(key(&[one, other]), expected, "{:.60} cut at {cut}", body);
+                    assert_eq!(key(&[one, other]), expected, "{body:.60} cut at {cut}");
                 }
             }
         }

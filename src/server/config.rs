@@ -287,3 +287,22 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_a_json_body_changes_nothing_for_grpc() {
+        let mut config = Config {
+            key: KeyFrom::Field(JsonField::new("key")),
+            ..Config::default()
+        };
+        config.settle_fingerprint();
+        assert!(config.fingerprint.is_some());
+        assert!(config.for_grpc().fingerprint.is_none());
+        config.sameness = Sameness::By(Arc::new(ExactFingerprint::new()));
+        config.settle_fingerprint();
+        assert!(config.for_grpc().fingerprint.is_some());
+    }
+}
