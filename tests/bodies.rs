@@ -18,22 +18,13 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Empty, Full};
 use support::{
-    Answer, BoxError, data, events::Events, frames, layer, live_body, post, send, send_text, serve,
+    Answer, AnyBody, BoxError, Unreadable, any, data, events::Events, frames, layer, live_body,
+    post, send, send_text, serve,
 };
 use tower::{Service, ServiceExt as _, service_fn};
 use tower_idempotency::{IdempotencyLayer, MemoryStore, Unkept, server::RequestBody};
-
-type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
-
-fn any<B>(body: B) -> AnyBody
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    body.map_err(Into::into).boxed_unsync()
-}
 
 fn keyed<B>(body: B) -> Request<B> {
     Request::post("/")
@@ -137,21 +128,6 @@ async fn the_limit_of_a_request_body_is_exact() {
         send(&service, keyed(any(Full::from("12345")))).await.status,
         200
     );
-}
-
-/// A body that must not be read.
-struct Unreadable;
-
-impl Body for Unreadable {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        panic!("the body was read")
-    }
 }
 
 #[tokio::test]

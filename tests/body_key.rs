@@ -6,33 +6,24 @@ mod support;
 
 use std::{
     convert::Infallible,
-    pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::{Body, Frame};
-use http_body_util::{BodyExt as _, Empty, Full, combinators::UnsyncBoxBody};
-use support::{Answer, BoxError, data, frames, layer, live_body, send, send_text, serve, settle};
+use http_body::Frame;
+use http_body_util::{Empty, Full};
+use support::{
+    Answer, AnyBody, Unreadable, any, data, frames, layer, live_body, send, send_text, serve,
+    settle,
+};
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_idempotency::{
     BodyKey, ExactFingerprint, Fingerprinter, Frames, HeaderKey, Idempotency, InvalidKey,
     JsonField, JsonFingerprint, Key, KeyPlace, KeySource, MissingScope, server::RequestBody,
 };
-
-type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
-
-fn any<B>(body: B) -> AnyBody
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    body.map_err(Into::into).boxed_unsync()
-}
 
 /// A request with a JSON body.
 fn json(body: &str) -> Request<AnyBody> {
@@ -181,21 +172,6 @@ async fn what_is_no_key_is_refused() {
         assert!(refused.text().contains(reason), "{}", refused.text());
     }
     assert_eq!((seen.count(), store.len()), (0, 0));
-}
-
-/// A body that must not be read by us.
-struct Unreadable;
-
-impl Body for Unreadable {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        panic!("the body was read")
-    }
 }
 
 #[tokio::test]

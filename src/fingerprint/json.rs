@@ -31,6 +31,9 @@ use crate::{
 /// JSON, or says a name twice in one object, holds half a surrogate pair, is nested deeper
 /// than 128, or is near a gigabyte long. It is never refused for that.
 ///
+/// It is read as it arrives. Until its end that takes about its length of memory once more,
+/// and at the worst, for a body of nothing but tiny members, some ten times that.
+///
 /// This is for `application/json` and types that end in `+json`; `charset=utf-8` and the
 /// case of the type do not count, and other parameters do. All other bodies are compared
 /// as [`ExactFingerprint`] does.

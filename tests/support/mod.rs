@@ -6,12 +6,17 @@
 pub mod events;
 pub mod fault;
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt as _, Channel, Full, channel};
+use http_body_util::{BodyExt as _, Channel, Full, channel, combinators::UnsyncBoxBody};
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_idempotency::{IdempotencyLayer, MemoryStore, Store, server};
 
@@ -105,6 +110,32 @@ where
 {
     let response = service.clone().oneshot(request).await.unwrap();
     Answer::read(response).await
+}
+
+/// Bodies of different kinds, for one service.
+pub type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+
+pub fn any<B>(body: B) -> AnyBody
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// A body that must not be read.
+pub struct Unreadable;
+
+impl Body for Unreadable {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        panic!("the body was read")
+    }
 }
 
 /// A body whose frames the test sends when it likes.
