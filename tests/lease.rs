@@ -174,6 +174,23 @@ async fn a_lapsed_lease_is_taken_over_and_the_zombie_gets_the_record() {
     assert_eq!(a.events.count("lease_lost"), 1);
 }
 
+/// A node that froze in a call finds the call timed out and its lease lapsed at once.
+#[tokio::test(start_paused = true)]
+async fn a_zombie_whose_call_fails_asks_once_more_before_it_answers() {
+    let store = FaultStore::new();
+    let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
+    let (zombie, _) = a.start().await;
+    lapse(&store).await;
+    let (successor, _) = b.start().await;
+    b.gate.add_permits(1);
+    successor.await.unwrap();
+    store.next(Verb::Complete, [Fault::LostRequest]);
+    a.gate.add_permits(1);
+    let zombie = zombie.await.unwrap();
+    assert_eq!(zombie.text(), "b, attempt 2", "never its own answer");
+    assert_eq!(a.events.count("unrecorded"), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_zombie_whose_successor_still_runs_is_told_to_wait() {
     let store = FaultStore::new();

@@ -89,16 +89,18 @@ impl<S: Store> Held<S> {
         let (began, mut attempts) = (Instant::now(), 1_u32);
         let mut pause = FIRST_PAUSE;
         loop {
-            // A store may renew and yet never record: that must not hold the key for ever.
-            let over = attempts >= self.flight.config.store_attempts
-                && began.elapsed() >= self.flight.lease.duration();
-            if over || !self.pause(&mut pause).await {
-                return self.unrecorded();
-            }
+            let lives = self.pause(&mut pause).await;
             if let Some(settled) = self.heed(self.send_once(record, retention).await) {
                 return settled;
             }
             attempts = attempts.saturating_add(1);
+            // A store may renew and yet never record: that must not hold the key for ever.
+            let over = attempts >= self.flight.config.store_attempts
+                && began.elapsed() >= self.flight.lease.duration();
+            // Asked once more when the lease had lapsed: somebody else may have answered.
+            if over || !lives {
+                return self.unrecorded();
+            }
         }
     }
 
