@@ -68,8 +68,14 @@ impl Lab {
 
     /// POSTs `1` to `target` under `key`, on a connection of its own.
     pub(crate) async fn ask(&self, target: &str, key: &str) -> Raw {
+        self.asking(target, key).await
+    }
+
+    /// The same, for a task of its own.
+    pub(crate) fn asking(&self, target: &str, key: &str) -> impl Future<Output = Raw> + use<> {
         let request = request("POST", target, &format!("idempotency-key: {key}\r\n"), "1");
-        self.connect().await.ask(&request).await
+        let address = self.address();
+        async move { Connection::open(address).await.ask(&request).await }
     }
 
     /// The same twice: the first answer, and what a retry gets.

@@ -8,9 +8,14 @@
 
 pub mod keeper;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod redis_cluster;
 
 pub use self::{
-    keeper::Signal, postgres::PostgresServer, redis::RedisServer, redis_cluster::RedisCluster,
+    keeper::Signal,
+    postgres::PostgresServer,
+    proxy::{Fault, Proxy},
+    redis::RedisServer,
+    redis_cluster::RedisCluster,
 };
