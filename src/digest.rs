@@ -173,9 +173,11 @@ mod tests {
 
     #[test]
     fn more_than_there_is_room_for_counts_to_the_last_byte() {
-        let parts = |last: u8| vec![vec![0; ROOM - 8], vec![1; 3 * ROOM], vec![2, last]];
-        assert_ne!(digest(&parts(0)), digest(&parts(1)));
-        assert_ne!(digest(&parts(0)), digest(&parts(0)[1..]));
+        let long = |last: u8| [vec![1; 3 * ROOM], vec![last]].concat();
+        let parts = |a, b| vec![vec![0; ROOM - 8], long(a), vec![2, b]];
+        assert_ne!(digest(&parts(0, 0)), digest(&parts(1, 0)));
+        assert_ne!(digest(&parts(0, 0)), digest(&parts(0, 1)));
+        assert_ne!(digest(&parts(0, 0)), digest(&parts(0, 0)[1..]));
     }
 
     #[test]
