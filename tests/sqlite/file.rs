@@ -59,9 +59,15 @@ impl Place {
     }
 }
 
+/// The threads of a store that was just dropped may still be at the file.
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        for _ in 0..100 {
+            if std::fs::remove_dir_all(&self.0).is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -133,6 +133,21 @@ async fn a_new_file_that_somebody_keeps_locked_is_refused() {
     acquire(&place.store().await, 1).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_file_can_be_opened_by_many_at_once() {
+    for _ in 0..5 {
+        let place = Place::new();
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let options = SqliteOptions::new().busy_timeout(HOUR);
+            opening.spawn(options.open(place.file()));
+        }
+        for (number, store) in (0..).zip(opening.join_all().await) {
+            acquire(&store.unwrap(), number).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn neither_replays_nor_refusals_write() {
     let place = Place::new();

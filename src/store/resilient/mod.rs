@@ -1,12 +1,16 @@
 //! A store that fails fast, and not at once.
 
+mod backoff;
 mod breaker;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
-use self::breaker::{Breaker, Change};
+use self::{
+    backoff::Backoff,
+    breaker::{Breaker, Change},
+};
 use super::{Claim, Claimed, Completion, Fence, Lease, Store, StoreError, StoreErrorKind};
 use crate::{record::Record, record_key::RecordKey};
 
@@ -55,9 +59,7 @@ pub struct Resilient<S> {
 #[derive(Clone, Copy)]
 struct Settings {
     deadline: Duration,
-    retries: u32,
-    first_pause: Duration,
-    longest_pause: Duration,
+    backoff: Backoff,
     opens_after: u32,
     probes_after: Duration,
 }
@@ -70,9 +72,11 @@ impl<S> Resilient<S> {
             store,
             settings: Settings {
                 deadline: Duration::from_millis(500),
-                retries: 2,
-                first_pause: Duration::from_millis(20),
-                longest_pause: Duration::from_millis(500),
+                backoff: Backoff {
+                    retries: 2,
+                    first: Duration::from_millis(20),
+                    longest: Duration::from_millis(500),
+                },
                 opens_after: 10,
                 probes_after: Duration::from_secs(1),
             },
@@ -90,7 +94,7 @@ impl<S> Resilient<S> {
     /// How often a call that failed is sent again at most; 2 by default.
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
-        self.settings.retries = retries;
+        self.settings.backoff.retries = retries;
         self
     }
 
@@ -98,8 +102,12 @@ impl<S> Resilient<S> {
     /// long as the one before, less up to half of it by chance. 20 ms and 500 ms by default.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.settings.first_pause = first;
-        self.settings.longest_pause = longest;
+        let retries = self.settings.backoff.retries;
+        self.settings.backoff = Backoff {
+            retries,
+            first,
+            longest,
+        };
         self
     }
 
@@ -129,7 +137,7 @@ impl<S> Resilient<S> {
         F: Future<Output = Result<T, StoreError>>,
     {
         let mut in_doubt = false;
-        let mut pauses = self.settings.pauses();
+        let mut pauses = self.settings.backoff.pauses();
         loop {
             let error = match self.attempt(send()).await {
                 Ok(value) => return Ok(value),
@@ -196,24 +204,6 @@ fn tell(change: Change) {
         }
         Change::Closed => tracing::info!("the store answers again"),
     }
-}
-
-impl Settings {
-    fn pauses(self) -> impl Iterator<Item = Duration> {
-        let longest = self.longest_pause;
-        let twice = move |pause: &Duration| Some(pause.saturating_mul(2).min(longest));
-        let first = self.first_pause.min(longest);
-        let pauses = std::iter::successors(Some(first), twice);
-        let retries = usize::try_from(self.retries).unwrap_or(usize::MAX);
-        pauses.take(retries).map(jittered)
-    }
-}
-
-/// Less up to half of it, so that those who failed together do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    // Without randomness it is the whole pause.
-    let random = getrandom::u32().unwrap_or(0);
-    pause - pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
 impl<S> fmt::Debug for Resilient<S> {

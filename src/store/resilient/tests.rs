@@ -150,25 +150,6 @@ async fn a_store_that_is_silent_is_given_up_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pauses_double_up_to_the_longest_and_are_never_the_same() {
-    let longest = Duration::from_millis(100);
-    let store = Resilient::new(())
-        .backoff(SECOND / 50, longest)
-        .retries(100);
-    let pauses: Vec<_> = store.settings.pauses().collect();
-    assert_eq!(pauses.len(), 100);
-    for (at, pause) in pauses.iter().enumerate() {
-        let whole = (SECOND / 50 * (1 << at.min(10))).min(longest);
-        assert!(
-            *pause <= whole && *pause >= whole / 2,
-            "{pause:?} of {whole:?}"
-        );
-    }
-    let distinct: std::collections::HashSet<_> = pauses.iter().collect();
-    assert!(distinct.len() > 50);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_is_left_alone_and_found_again() {
     let scripted = Scripted::says([NotApplied; 5]);
     let store = Resilient::new(scripted.clone()).opens_after(5);

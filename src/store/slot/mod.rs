@@ -4,13 +4,13 @@ mod codec;
 mod done;
 mod held;
 mod moment;
+mod operator;
 
-use std::{mem, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 
-use super::{Claim, Claimed, Completion, Fence, Lease, Resolution, Standing};
+use super::{Claim, Claimed, Completion, Fence, Lease, Standing};
 use crate::{codec::DecodeError, record::Record};
 
 pub(super) use self::{
@@ -207,41 +207,6 @@ impl Slot {
             State::InFlight(held) => Some(held.gone_at().since_epoch()),
             State::Done(done) => Some(done.until.since_epoch()),
         }
-    }
-
-    /// For operators: drops whatever stands here, and says what it was.
-    ///
-    /// **The operation can then be carried out again**, also while it is still being
-    /// carried out.
-    pub fn forget(&mut self, now: Duration) -> Standing {
-        mem::take(self).standing(now)
-    }
-
-    /// For operators: gives the answer to an operation whose lease lapsed before it was
-    /// completed. Retries get it for `retention` from `now`. `fence` as for a claim: whoever
-    /// held the lease can no longer complete it.
-    pub fn resolve(
-        &mut self,
-        response: &Response<Bytes>,
-        retention: Duration,
-        fence: Fence,
-        now: Duration,
-    ) -> Resolution {
-        let fence = fence.max(self.next_fence());
-        let now = Moment::at(now);
-        let fingerprint = match &self.0 {
-            _ if self.is_gone(now) => return Resolution::Absent,
-            State::Free => return Resolution::Absent,
-            State::InFlight(held) if !held.has_lapsed(now) => return Resolution::StillInFlight,
-            State::InFlight(held) => held.fingerprint,
-            State::Done(_) => return Resolution::AlreadyCompleted,
-        };
-        self.0 = State::Done(Done {
-            record: Record::answer(fingerprint, response),
-            fence,
-            until: now.plus(retention),
-        });
-        Resolution::Resolved
     }
 
     /// The slot as bytes, for an engine that keeps bytes: versioned and checksummed. `None`

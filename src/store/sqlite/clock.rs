@@ -36,8 +36,9 @@ impl Clock {
     }
 }
 
+/// The time of a clock that nobody sets.
 #[expect(clippy::disallowed_methods, reason = "this is a clock")]
-fn instant() -> Instant {
+pub(super) fn instant() -> Instant {
     Instant::now()
 }
 

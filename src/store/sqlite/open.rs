@@ -10,6 +10,8 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::clock::instant;
+
 /// How the file is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
@@ -170,9 +172,11 @@ enum Owner {
 }
 
 fn owner(connection: &Connection) -> Opened<Owner> {
-    let application = number(connection, "PRAGMA application_id")?;
-    let version = number(connection, "PRAGMA user_version")?;
-    let tables = number(connection, "SELECT count(*) FROM sqlite_schema")?;
+    // One statement, and so one moment: another process may be making the tables.
+    const OWNER: &str = "SELECT application_id, user_version,
+         (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version";
+    let (application, version, tables): (i64, i64, i64) =
+        connection.query_row(OWNER, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     match (application, version) {
         (APPLICATION, VERSION) => Ok(Owner::Us),
         (APPLICATION, _) => Err(Problem(SqliteOpenErrorKind::LaterVersion, None)),
@@ -181,19 +185,14 @@ fn owner(connection: &Connection) -> Opened<Owner> {
     }
 }
 
-fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
-    connection.query_row(sql, [], |row| row.get(0))
-}
-
 /// SQLite does not wait where two processes switch a new file over at once.
 fn write_ahead(connection: &Connection, patience: Duration) -> Opened<()> {
-    let mut left = patience.as_millis();
+    let began = instant();
     let mode: String = loop {
         let set = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
         match set.map_err(Problem::from) {
-            Err(Problem(SqliteOpenErrorKind::Locked, _)) if left > 0 => {
+            Err(Problem(SqliteOpenErrorKind::Locked, _)) if began.elapsed() < patience => {
                 thread::sleep(Duration::from_millis(1));
-                left -= 1;
             }
             set => break set?,
         }
