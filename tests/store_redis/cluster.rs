@@ -8,7 +8,7 @@ use tower_idempotency::{
 };
 
 use crate::{
-    scene::{HOUR, REQUEST, acquire, claim, complete, key, record, replayed, won},
+    scene::{HOUR, REQUEST, acquire, claim, complete, key, record, replayed, until, won},
     servers::{RedisCluster, Signal},
 };
 
@@ -89,9 +89,7 @@ async fn waiters_hear_of_keys_on_every_server() {
 
 async fn flagged(cluster: &RedisCluster, name: &str) {
     let home = &cluster.nodes[cluster.home(name)];
-    while home.cli(&format!("GETRANGE {name} 2 2")) != "1" {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| home.cli(&format!("GETRANGE {name} 2 2")) == "1").await;
 }
 
 #[tokio::test]

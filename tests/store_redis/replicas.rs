@@ -8,7 +8,7 @@ use tower_idempotency::{
 };
 
 use crate::{
-    scene::{HOUR, REQUEST, claim, complete, key, kind, name, record, replayed, won},
+    scene::{HOUR, REQUEST, claim, complete, key, kind, name, record, replayed, until, won},
     servers::{RedisServer, Signal},
 };
 
@@ -18,9 +18,7 @@ async fn replicated(replicas: u32) -> (RedisServer, RedisServer, RedisStore) {
     let primary = RedisServer::start();
     let of = primary.port().to_string();
     let replica = RedisServer::start_with(&["--replicaof", "127.0.0.1", &of]);
-    while !primary.cli("INFO replication").contains("state=online") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(|| primary.cli("INFO replication").contains("state=online")).await;
     let store = RedisStore::connect(primary.url()).await.unwrap();
     let store = store.wait_replicas(replicas, PATIENCE);
     (primary, replica, store)

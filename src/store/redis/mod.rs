@@ -63,7 +63,8 @@
 //!
 //! A store has one more connection, made for the first request that waits for another node,
 //! on which it hears that leases end. Whoever completes or releases a key publishes that
-//! only if somebody waits. Should the connection be down, waiters look again each second.
+//! only if somebody waits. Where nothing is heard, since the connection is down or the user
+//! may not subscribe, waiters look again each second.
 
 mod cluster;
 mod connect;

@@ -70,3 +70,50 @@ pub(super) fn micros(duration: Duration) -> String {
     const CENTURY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
     duration.min(CENTURY).as_micros().to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+
+    const REQUEST: Fingerprint = Fingerprint::custom([1; 32]);
+
+    fn value(state: u8, fence: u64) -> Vec<u8> {
+        let mut value = vec![b'0'; HEADER];
+        (value[0], value[1]) = (VERSION, state);
+        value[19..52].copy_from_slice(&fingerprint(REQUEST));
+        value[52..60].copy_from_slice(&fence.to_be_bytes());
+        value.extend_from_slice(&Record::sealed(REQUEST).encoded());
+        value
+    }
+
+    fn read(value: Vec<u8>, fence: u64) -> Result<Option<Record>, StoreErrorKind> {
+        record(&value.into(), Fence::new(fence)).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn a_record_is_that_of_the_lease_which_completed_it() {
+        let kept = Record::sealed(REQUEST);
+        assert_eq!(read(value(COMPLETED, 7), 7), Ok(Some(kept)));
+        assert_eq!(read(value(COMPLETED, 8), 7), Ok(None));
+        assert_eq!(read(value(b'F', 7), 7), Ok(None));
+        assert_eq!(read(Vec::new(), 7), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_a_record_is_corrupt() {
+        let mut later = value(COMPLETED, 7);
+        later[0] = b'2';
+        let mut cut = value(COMPLETED, 7);
+        cut.pop();
+        for value in [later, cut, vec![b'1'; HEADER - 1]] {
+            assert_eq!(read(value, 7), Err(StoreErrorKind::Corrupt));
+        }
+    }
+
+    #[test]
+    fn durations_are_bounded() {
+        assert_eq!(micros(Duration::from_millis(3)), "3000");
+        assert_eq!(micros(Duration::MAX), "3155760000000000");
+    }
+}

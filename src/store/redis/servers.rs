@@ -80,4 +80,22 @@ impl Servers {
         }
         Err(failed)
     }
+
+    /// Publishes an empty message, which is nobody's key.
+    pub(super) async fn publish(
+        &self,
+        channel: &str,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        let mut commands = redis::pipe();
+        commands.cmd("PUBLISH").arg(channel).arg("");
+        let mut failed = StoreError::not_applied(Homeless);
+        for line in self.known().map_err(not_sent)? {
+            match line.ask(&commands, patience).await {
+                Ok(_) => return Ok(()),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
 }

@@ -12,10 +12,7 @@ use std::{
 };
 
 use futures_core::Stream as _;
-use redis::{
-    Msg,
-    aio::{PubSubSink, PubSubStream},
-};
+use redis::{Msg, aio::PubSubStream};
 use tokio::{
     sync::{Notify, futures::Notified, watch},
     task::JoinHandle,
@@ -23,7 +20,6 @@ use tokio::{
 };
 
 use super::servers::Servers;
-use crate::store::StoreError;
 
 /// How long the first waiter waits for the connection before it goes on without.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a connection may be silent before it is asked for a sign of life.
+/// How long a connection may be silent before it is tried. What any node says ends the
+/// silence of all.
 const SILENCE: Duration = Duration::from_secs(5);
 
 type Bells = Mutex<HashMap<String, Arc<Notify>>>;
@@ -130,9 +127,9 @@ async fn listen(
     hears: watch::Sender<bool>,
 ) {
     loop {
-        if let Ok((sink, mut stream)) = subscribe(&servers, &channel).await {
+        if let Some(mut stream) = subscribe(&servers, &channel).await {
             hears.send_replace(true);
-            while let Some(message) = next(&sink, &mut stream).await {
+            while let Some(message) = next(&mut stream, &servers, &channel).await {
                 ring(&bells, &message);
             }
             hears.send_replace(false);
@@ -141,31 +138,32 @@ async fn listen(
     }
 }
 
-async fn subscribe(
-    servers: &Servers,
-    channel: &str,
-) -> Result<(PubSubSink, PubSubStream), StoreError> {
-    let (mut sink, stream) = servers.listen(PATIENCE).await?.split();
-    match timeout(PATIENCE, sink.subscribe(channel)).await {
-        Ok(Ok(())) => Ok((sink, stream)),
-        Ok(Err(error)) => Err(StoreError::not_applied(error)),
-        Err(elapsed) => Err(StoreError::not_applied(elapsed)),
+/// A connection that has heard something: `SUBSCRIBE` looks successful also where the
+/// server has refused it.
+async fn subscribe(servers: &Servers, channel: &str) -> Option<PubSubStream> {
+    let (mut sink, mut stream) = servers.listen(PATIENCE).await.ok()?.split();
+    let subscribed = timeout(PATIENCE, sink.subscribe(channel)).await;
+    subscribed.ok()?.ok()?;
+    echo(&mut stream, servers, channel).await?;
+    Some(stream)
+}
+
+/// The next message; `None` if nothing is heard any more.
+async fn next(stream: &mut PubSubStream, servers: &Servers, channel: &str) -> Option<Msg> {
+    match timeout(SILENCE, message(stream)).await {
+        Ok(message) => message,
+        Err(_) => echo(stream, servers, channel).await,
     }
 }
 
-/// The next message; `None` if the connection is gone.
-async fn next(sink: &PubSubSink, stream: &mut PubSubStream) -> Option<Msg> {
-    let mut sink = sink.clone();
-    loop {
-        let message = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
-        match timeout(SILENCE, message).await {
-            Ok(message) => return message,
-            Err(_) => {
-                let alive = timeout(PATIENCE, sink.ping::<redis::Value>()).await;
-                alive.ok()?.ok()?;
-            }
-        }
-    }
+/// Calls out, and hears that or something else.
+async fn echo(stream: &mut PubSubStream, servers: &Servers, channel: &str) -> Option<Msg> {
+    servers.publish(channel, PATIENCE).await.ok()?;
+    timeout(PATIENCE, message(stream)).await.ok()?
+}
+
+async fn message(stream: &mut PubSubStream) -> Option<Msg> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
 }
 
 fn ring(bells: &Bells, message: &Msg) {

@@ -1,10 +1,7 @@
 -- ARGV: token, fence, fingerprint, retention in microseconds, channel, record.
 if not is_owner(ARGV[1], ARGV[2]) then
     return standing()
-end
-if held.state == COMPLETED then
-    -- Writes what stands there already, so that a WAIT of this connection covers it.
-    redis.call('SETRANGE', KEYS[1], 0, VERSION)
+elseif held.state == COMPLETED then
     return { 'already applied' }
 end
 

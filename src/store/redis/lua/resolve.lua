@@ -9,9 +9,9 @@ end
 put({
     state = COMPLETED,
     waiting = '0',
-    -- Nobody's: whoever held the lease does not own this answer.
-    token = string.rep('\0', 16),
+    token = held.token,
     fingerprint = ARGV[2],
+    -- Not that of the lease: whoever held it does not own this answer.
     fence = math.max(now, floor + 1),
     deadline = now + tonumber(ARGV[3]),
     attempt = held.attempt,
