@@ -65,17 +65,13 @@ impl Store for MapStore {
     }
 
     async fn release(&self, lease: &Lease) -> Result<Completion, StoreError> {
-        Ok(self
-            .slot(lease.key())
-            .await
-            .release(lease, self.epoch.elapsed()))
+        let mut slot = self.slot(lease.key()).await;
+        Ok(slot.release(lease, self.epoch.elapsed()))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Completion, StoreError> {
-        Ok(self
-            .slot(lease.key())
-            .await
-            .renew(lease, self.epoch.elapsed()))
+        let mut slot = self.slot(lease.key()).await;
+        Ok(slot.renew(lease, self.epoch.elapsed()))
     }
 
     /// A waiter may return early and look again, so a short sleep is a lawful wait.

@@ -58,7 +58,7 @@ pub(super) use self::{
 /// assert_eq!(retry, Claimed::Completed { record, remaining: hour });
 /// ```
 ///
-/// `examples/custom_store.rs` is a whole store of some forty lines.
+/// `examples/custom_store.rs` is a whole store of some fifty lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Slot(pub(super) State);
 
