@@ -18,7 +18,7 @@ use support::{
     Answer, AnyBody, Unreadable, any, data, frames, layer, live_body, send, send_text, serve,
     settle,
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_idempotency::{
     BodyKey, ExactFingerprint, Fingerprinter, Frames, HeaderKey, Idempotency, InvalidKey,
@@ -281,10 +281,12 @@ async fn limits_hold_before_the_key_is_known() {
     }
     let (mut sender, body) = live_body();
     send_text(&mut sender, "{").await;
+    let began = Instant::now();
     assert_eq!(
         refused(with_body(any(body))).await,
         (408, "idempotency_body_unreadable".to_owned())
     );
+    assert_eq!(began.elapsed().as_secs(), 5);
     let (sender, body) = live_body();
     sender.abort("gone".into());
     assert_eq!(
