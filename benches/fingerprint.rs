@@ -152,12 +152,14 @@ fn payments(bytes: usize) -> Value {
     Value::Array((0..bytes / each).map(payment).collect())
 }
 
-/// With the members of each object the other way round.
+/// With the members of each object by the ends of their names.
 fn in_no_order(value: &Value) -> String {
     match value {
         Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| name.bytes().rev().collect::<Vec<_>>());
             let member = |(name, value)| format!("{name:?}:{}", in_no_order(value));
-            let members: Vec<_> = members.iter().rev().map(member).collect();
+            let members: Vec<_> = members.into_iter().map(member).collect();
             format!("{{{}}}", members.join(","))
         }
         Value::Array(elements) => {

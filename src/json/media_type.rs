@@ -15,6 +15,13 @@ impl<'a> MediaType<'a> {
     /// That of a message with these headers, if its body is JSON.
     pub(crate) fn json(headers: &'a HeaderMap) -> Option<Self> {
         let value = headers.get(CONTENT_TYPE)?.as_bytes();
+        if value == JSON {
+            // As nearly all of them are.
+            return Some(Self {
+                essence: JSON,
+                parameters: &[],
+            });
+        }
         let border = value.iter().position(|byte| *byte == b';');
         let (essence, parameters) = value.split_at(border.unwrap_or(value.len()));
         let essence = essence.trim_ascii();

@@ -73,7 +73,7 @@ impl Scanner {
             word: &[],
             number: 0,
             open: Vec::with_capacity(8),
-            members: Vec::with_capacity(16),
+            members: Vec::with_capacity(32),
             reordered: Reordered::default(),
         }
     }
