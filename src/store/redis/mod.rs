@@ -50,8 +50,10 @@
 //! ```text
 //! ACL SETUSER app ~idempotency:* &idempotency:settled
 //!     +evalsha +eval +getrange +set +setrange +del +exists +time
-//!     +publish +subscribe +ping +info +wait +asking +cluster|slots
+//!     +publish +subscribe +info +wait +asking +cluster|slots
 //! ```
+//!
+//! Sentinels are not asked: give an address that follows the primary.
 //!
 //! A password and the database stand in the URL: `redis://:password@host:6379/0`. For TLS
 //! (`rediss://`), add the `redis` crate to your own `Cargo.toml`, in the same version and
@@ -63,8 +65,9 @@
 //!
 //! A store has one more connection, made for the first request that waits for another node,
 //! on which it hears that leases end. Whoever completes or releases a key publishes that
-//! only if somebody waits. Where nothing is heard, since the connection is down or the user
-//! may not subscribe, waiters look again each second.
+//! only if somebody waits. In silence it publishes an empty message every few seconds, to
+//! hear itself. Where nothing is heard, since the connection is down or the user may not
+//! subscribe, waiters look again each second.
 
 mod cluster;
 mod connect;
