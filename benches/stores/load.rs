@@ -1,6 +1,12 @@
 //! Clients that ask as fast as they are answered.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 
@@ -8,20 +14,23 @@ use futures_util::future::join_all;
 pub const CLIENTS: u64 = 64;
 
 pub struct Effort {
-    /// How often each client asks in a round.
-    pub asks: u64,
+    /// How long a round lasts.
+    pub round: Duration,
     pub rounds: usize,
 }
 
 impl Effort {
     pub const FULL: Self = Self {
-        asks: 300,
-        rounds: 9,
+        round: Duration::from_millis(500),
+        rounds: 15,
     };
-    pub const BRIEF: Self = Self { asks: 2, rounds: 1 };
+    pub const BRIEF: Self = Self {
+        round: Duration::from_millis(10),
+        rounds: 1,
+    };
 
     /// What both can do per second, by turns, so that whatever else the machine does meets
-    /// both. Each is given numbers that were never given out; the medians.
+    /// both: the medians.
     pub async fn compare<A, B>(&self, ceiling: A, layered: B) -> [f64; 2]
     where
         A: AsyncAsk,
@@ -29,31 +38,33 @@ impl Effort {
     {
         let (ceiling, layered) = (Arc::new(ceiling), Arc::new(layered));
         let mut rates = [Vec::new(), Vec::new()];
-        for round in 0..self.rounds as u64 {
-            rates[0].push(self.round(&ceiling, 2 * round).await);
-            rates[1].push(self.round(&layered, 2 * round + 1).await);
+        for _ in 0..self.rounds {
+            rates[0].push(self.round(&ceiling).await);
+            rates[1].push(self.round(&layered).await);
         }
         rates.map(median)
     }
 
-    async fn round<A: AsyncAsk>(&self, ask: &Arc<A>, round: u64) -> f64 {
-        let asks = self.asks;
+    async fn round<A: AsyncAsk>(&self, ask: &Arc<A>) -> f64 {
+        let began = Instant::now();
+        let end = began + self.round;
         let clients = (0..CLIENTS).map(|client| {
             let ask = Arc::clone(ask);
             tokio::spawn(async move {
-                for nth in 0..asks {
-                    ask.ask(client, (round * asks + nth) * CLIENTS + client)
-                        .await;
+                let mut asked = 0_u64;
+                while Instant::now() < end {
+                    ask.ask(client, NEXT.fetch_add(1, Ordering::Relaxed)).await;
+                    asked += 1;
                 }
+                asked
             })
         });
-        let began = Instant::now();
-        for client in join_all(clients).await {
-            client.unwrap();
-        }
-        (CLIENTS * asks) as f64 / began.elapsed().as_secs_f64()
+        let asked = join_all(clients).await.into_iter().map(Result::unwrap);
+        asked.sum::<u64>() as f64 / began.elapsed().as_secs_f64()
     }
 }
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// One thing a client asks for.
 pub trait AsyncAsk: Send + Sync + 'static {
