@@ -100,7 +100,7 @@ impl Record {
     ///
     /// let fingerprint = Fingerprint::custom([7; 32]);
     /// let inner = Record::sealed(fingerprint);
-    /// let upside_down: Bytes = inner.encoded().into_iter().rev().collect();
+    /// let upside_down: Bytes = inner.encoded().iter().rev().copied().collect();
     ///
     /// let record = Record::wrapped(fingerprint, upside_down);
     /// let bytes = record.as_wrapped().unwrap();
