@@ -37,6 +37,9 @@ async fn a_server_that_was_killed_and_started_again_knows_every_key() {
     for _ in 0..3 {
         let idle = futures_util::future::join_all((0..5).map(|_| pool.acquire())).await;
         drop(idle);
+        while pool.num_idle() < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         server.signal(Signal::Kill);
         server.start_again();
         let found = store.claim(&claim(&held)).await.unwrap();
