@@ -35,7 +35,7 @@ struct State {
     ranges: Arc<[Range]>,
 }
 
-/// One for a map that is old, one for a slot on its way, and one more.
+/// A map that is old, a slot on its way, and both once more.
 const MOST_REDIRECTIONS: usize = 4;
 
 impl Cluster {

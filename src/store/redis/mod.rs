@@ -237,7 +237,7 @@ impl RedisStore {
 
     /// What a key is called in the server.
     fn name(&self, key: &RecordKey) -> String {
-        format!("{}{key}", self.0.settings.prefix)
+        [&*self.0.settings.prefix, &*key.to_string()].concat()
     }
 
     async fn run(&self, call: &Call<'_>) -> Result<Reply, StoreError> {
