@@ -1,9 +1,10 @@
 //! The layer over a store.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt::Debug};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use tower::{Layer as _, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{IdempotencyLayer, Store, server::RequestBody};
@@ -54,13 +55,51 @@ async fn ask(service: &Service, key: u64) {
     let Ok(()) = service.clone().oneshot(request).await;
 }
 
+/// What a ceiling is reached with: the service without the layer, around which are the bare
+/// calls of the server.
+#[derive(Clone)]
+pub struct Handler(Service);
+
+impl Handler {
+    pub fn new() -> Self {
+        Self(whole(service_fn(async |request: Request<Full<Bytes>>| {
+            drop(request.into_body().collect().await);
+            Ok(Response::new(Full::from(&ANSWER[..])))
+        })))
+    }
+
+    /// Answers a request.
+    pub async fn answer(&self, number: u64) {
+        ask(&self.0, number).await;
+    }
+
+    /// Makes a request that a record answers.
+    pub fn receive(&self, number: u64) {
+        drop(Variant::First.request(number));
+    }
+}
+
 fn service(store: impl Store) -> Service {
-    let service = IdempotencyLayer::new(store).layer(service_fn(answer));
+    whole(IdempotencyLayer::new(store).layer(service_fn(answer)))
+}
+
+/// Has each answer read to its end.
+fn whole<S, B>(service: S) -> Service
+where
+    S: tower::Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Debug,
+{
     BoxCloneSyncService::new(service_fn(move |request| {
         let service = service.clone();
         async move {
             let response = service.oneshot(request).await?;
-            assert!(response.status().is_success(), "{response:?}");
+            assert!(response.status().is_success());
             let body = response.into_body().collect().await.expect("a whole body");
             assert_eq!(body.to_bytes().len(), KIB);
             Ok(())

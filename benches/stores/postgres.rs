@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _, SqlSafeStr as _, SqlStr, postgres::P
 use tower_idempotency::{Fingerprint, PostgresStore, Record};
 
 use crate::{
-    layered,
+    layered::{self, Handler},
     load::{AsyncAsk, CLIENTS, Effort, report},
     servers::PostgresServer,
     variant::KIB,
@@ -24,15 +24,18 @@ pub async fn measure(effort: &Effort) {
     let (first, replay) = layered::over(store).await;
 
     let bare = Bare::new(pool);
+    let handler = Handler::new();
     for client in 0..CLIENTS {
         let fence = bare.claim(OLD + client).await;
         bare.complete(OLD + client, fence).await;
     }
-    let rates = effort.compare(Pair(bare.clone()), first).await;
+    let rates = effort
+        .compare(Pair(bare.clone(), handler.clone()), first)
+        .await;
     report("PostgreSQL, first requests", rates);
     report(
         "PostgreSQL, replays",
-        effort.compare(Claim(bare), replay).await,
+        effort.compare(Claim(bare, handler), replay).await,
     );
 }
 
@@ -94,21 +97,23 @@ impl Bare {
     }
 }
 
-/// Claim and complete.
-struct Pair(Bare);
+/// Claim, answer and complete.
+struct Pair(Bare, Handler);
 
 impl AsyncAsk for Pair {
     async fn ask(&self, _client: u64, number: u64) {
         let fence = self.0.claim(number).await;
+        self.1.answer(number).await;
         self.0.complete(number, fence).await;
     }
 }
 
 /// The claim of a key that was completed.
-struct Claim(Bare);
+struct Claim(Bare, Handler);
 
 impl AsyncAsk for Claim {
     async fn ask(&self, client: u64, _number: u64) {
+        self.1.receive(OLD + client);
         self.0.claim(OLD + client).await;
     }
 }

@@ -6,26 +6,38 @@ use redis::{Client, Script, aio::MultiplexedConnection};
 use tower_idempotency::{Fingerprint, Record, RedisStore};
 
 use crate::{
-    layered,
+    layered::{self, Handler},
     load::{AsyncAsk, CLIENTS, Effort, report},
     servers::RedisServer,
     variant::KIB,
 };
 
 pub async fn measure(effort: &Effort) {
-    // What is measured is not the disk.
-    let server = RedisServer::start_with(&["--appendfsync", "everysec"]);
+    // What is measured is neither the disk nor a rewrite of its file.
+    let options = [
+        "--appendfsync",
+        "everysec",
+        "--auto-aof-rewrite-percentage",
+        "0",
+    ];
+    let server = RedisServer::start_with(&options);
     let store = RedisStore::connect(server.url()).await.expect("a store");
     let (first, replay) = layered::over(store).await;
 
     let bare = Bare::new(&server).await;
+    let handler = Handler::new();
     for client in 0..CLIENTS {
         let fence = bare.claim(OLD + client).await;
         bare.complete(OLD + client, fence).await;
     }
-    let rates = effort.compare(Pair(bare.clone()), first).await;
+    let rates = effort
+        .compare(Pair(bare.clone(), handler.clone()), first)
+        .await;
     report("Redis, first requests", rates);
-    report("Redis, replays", effort.compare(Replay(bare), replay).await);
+    report(
+        "Redis, replays",
+        effort.compare(Replay(bare, handler), replay).await,
+    );
 }
 
 const OLD: u64 = 1 << 40;
@@ -124,20 +136,22 @@ impl Bare {
     }
 }
 
-/// Claim and complete.
-struct Pair(Bare);
+/// Claim, answer and complete.
+struct Pair(Bare, Handler);
 
 impl AsyncAsk for Pair {
     async fn ask(&self, _client: u64, number: u64) {
         let fence = self.0.claim(number).await;
+        self.1.answer(number).await;
         self.0.complete(number, fence).await;
     }
 }
 
-struct Replay(Bare);
+struct Replay(Bare, Handler);
 
 impl AsyncAsk for Replay {
     async fn ask(&self, client: u64, _number: u64) {
+        self.1.receive(OLD + client);
         self.0.replay(OLD + client).await;
     }
 }
