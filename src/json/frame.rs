@@ -28,8 +28,15 @@ impl<'a> Frame<'a> {
     }
 
     /// Passes over white space.
+    #[inline]
     pub(super) fn pass_white(&mut self) {
-        self.pass(is_white);
+        loop {
+            self.at += spaces(self.bytes, self.at);
+            match self.peek() {
+                Some(byte) if is_white(byte) => self.at += 1,
+                _ => return,
+            }
+        }
     }
 
     pub(super) fn pass(&mut self, belongs: impl Fn(u8) -> bool) {
@@ -53,6 +60,21 @@ impl<'a> Frame<'a> {
 
 pub(super) fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+/// How many spaces are at `at`; if they are near the end, it may say none.
+#[inline]
+fn spaces(bytes: &[u8], at: usize) -> usize {
+    const SPACES: u64 = u64::from_ne_bytes([b' '; 8]);
+    let mut end = at;
+    while let Some(word) = bytes.get(end..).and_then(<[u8]>::first_chunk) {
+        let others = u64::from_le_bytes(*word) ^ SPACES;
+        end += others.trailing_zeros() as usize / 8;
+        if others != 0 {
+            break;
+        }
+    }
+    end - at
 }
 
 /// The first byte from `at` on that is not the content of a string, or does not stand for

@@ -15,6 +15,8 @@ pub(super) struct Member {
     pub(super) name_end: u32,
     /// Where its value ends; its start, if it does not count.
     pub(super) end: u32,
+    /// A container that is [`Reordered`] is in its value.
+    pub(super) nested: bool,
 }
 
 impl Member {
@@ -24,13 +26,15 @@ impl Member {
             start,
             name_end: start,
             end: start,
+            nested: false,
         }
     }
 
-    /// Its name ends at `end`, and is spelled as `name`, with its quotes.
-    pub(super) fn end_name(&mut self, end: u32, name: &[u8]) {
+    /// Its name ends at `end`; `text` begins with it, and its quote.
+    #[inline]
+    pub(super) fn end_name(&mut self, end: u32, text: &[u8]) {
         self.name_end = end;
-        self.prefix = prefix(name);
+        self.prefix = prefix(text, (end - self.start) as usize);
     }
 
     pub(super) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
@@ -56,15 +60,17 @@ pub(super) fn sort(members: &mut [Member], text: &[u8]) -> Result<Order, Unfit> 
     }
 }
 
-/// The first eight bytes of `name` behind its quote, as a number. Names whose prefixes
-/// differ are in the order of these: a name ends with a quote, and what follows it is
-/// taken as zeros.
-fn prefix(name: &[u8]) -> u64 {
-    match name.get(1..).and_then(<[u8]>::first_chunk) {
-        Some(first) => u64::from_be_bytes(*first),
+/// The first eight bytes behind its quote of the name that `text` begins with, as a number.
+/// Names whose prefixes differ are in the order of these: a name ends with a quote, and
+/// what follows it is taken as zeros.
+#[inline]
+fn prefix(text: &[u8], length: usize) -> u64 {
+    let kept = length.clamp(2, 9) - 1;
+    match text.get(1..).and_then(<[u8]>::first_chunk) {
+        Some(first) => u64::from_be_bytes(*first) & u64::MAX << (8 * (8 - kept)),
         None => {
             let mut first = [0; 8];
-            let short = name.get(1..).unwrap_or_default();
+            let short = text.get(1..=kept).unwrap_or_default();
             first[..short.len()].copy_from_slice(short);
             u64::from_be_bytes(first)
         }
@@ -90,8 +96,6 @@ pub(super) struct Reordered {
 struct Container {
     span: Range<u32>,
     members: Range<usize>,
-    /// There is another one inside.
-    nested: bool,
 }
 
 impl Reordered {
@@ -102,14 +106,23 @@ impl Reordered {
             self.members.reserve(32);
         }
         let begin = self.members.len();
-        let counted = members.iter().filter(|member| member.end > member.start);
-        self.members.extend(counted);
-        let last = self.containers.last();
+        let counts = |member: &&Member| member.end > member.start;
+        match members.iter().all(|member| counts(&member)) {
+            true => self.members.extend_from_slice(members),
+            false => self.members.extend(members.iter().filter(counts)),
+        }
         self.containers.push(Container {
-            nested: last.is_some_and(|last| last.span.start > span.start),
             span,
             members: begin..self.members.len(),
         });
+    }
+
+    /// Whether one of the containers begins at `start` or behind it.
+    pub(super) fn any_from(&self, start: u32) -> bool {
+        // Of two that are one inside the other the inner one was added first, and any other
+        // in the order of the text.
+        let last = self.containers.last();
+        last.is_some_and(|last| last.span.start >= start)
     }
 
     /// Reads all of `text` in the order that was found.
@@ -119,7 +132,7 @@ impl Reordered {
         }
         self.containers
             .sort_unstable_by_key(|container| container.span.start);
-        let mut crumbs = Crumbs::new(text.len(), each);
+        let mut crumbs = Crumbs::new(each);
         self.read_span(text, 0..offset(text.len()), &mut crumbs);
         crumbs.flush();
     }
@@ -133,10 +146,9 @@ impl Reordered {
                 if nth > 0 {
                     into.push(b",");
                 }
-                let span = member.start..member.end;
-                match container.nested {
-                    true => self.read_span(text, span, into),
-                    false => into.push(&text[span.start as usize..span.end as usize]),
+                match member.nested {
+                    true => self.read_span(text, member.start..member.end, into),
+                    false => into.push(&text[member.start as usize..member.end as usize]),
                 }
             }
             at = container.span.end - 1;
@@ -154,31 +166,44 @@ impl Reordered {
 
 /// Pieces on their way, of which small ones go together.
 struct Crumbs<F> {
-    gathered: Vec<u8>,
+    gathered: [u8; 1024],
+    filled: usize,
     each: F,
 }
 
 impl<F: FnMut(&[u8])> Crumbs<F> {
-    const MANY: usize = 4096;
-
-    fn new(length: usize, each: F) -> Self {
-        let gathered = Vec::with_capacity(length.min(Self::MANY));
-        Self { gathered, each }
+    fn new(each: F) -> Self {
+        let (gathered, filled) = ([0; 1024], 0);
+        Self {
+            gathered,
+            filled,
+            each,
+        }
     }
 
+    #[inline]
     fn push(&mut self, piece: &[u8]) {
-        if self.gathered.len() + piece.len() > Self::MANY {
-            self.flush();
-            if piece.len() > Self::MANY / 4 {
-                return (self.each)(piece);
-            }
+        let end = self.filled + piece.len();
+        if let Some(space) = self.gathered.get_mut(self.filled..end) {
+            space.copy_from_slice(piece);
+            self.filled = end;
+        } else {
+            self.spill(piece);
         }
-        self.gathered.extend_from_slice(piece);
+    }
+
+    #[cold]
+    fn spill(&mut self, piece: &[u8]) {
+        self.flush();
+        match piece.len() > self.gathered.len() / 4 {
+            true => (self.each)(piece),
+            false => self.push(piece),
+        }
     }
 
     fn flush(&mut self) {
-        (self.each)(&self.gathered);
-        self.gathered.clear();
+        (self.each)(&self.gathered[..self.filled]);
+        self.filled = 0;
     }
 }
 

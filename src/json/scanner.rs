@@ -247,10 +247,14 @@ impl Scanner {
         Ok(())
     }
 
+    /// Leaves out white space, if that comes next.
+    #[inline]
     fn white(&mut self, frame: &mut Frame<'_>) {
-        self.keep(frame);
-        frame.pass_white();
-        frame.leave_out();
+        if frame.peek().is_some_and(is_white) {
+            self.keep(frame);
+            frame.pass_white();
+            frame.leave_out();
+        }
     }
 
     /// Where in the text the next byte of the frame will be.

@@ -108,6 +108,7 @@ impl Scanner {
         let open = self.open.last_mut()?;
         if open.kind != Kind::Array {
             let member = self.members.last_mut()?;
+            member.nested = self.reordered.any_from(member.start);
             match open.counts {
                 true => member.end = end,
                 false => open.whole = false,

@@ -4,7 +4,7 @@
 use super::{Kind, Scanner, State};
 use crate::json::{
     frame::{self, Frame},
-    members::{Member, offset},
+    members::Member,
     number,
     selection::Place,
 };
@@ -18,37 +18,46 @@ impl Scanner {
             _ => return,
         };
         self.place = Some(Place::WHOLE);
-        let ahead = self.text.len().wrapping_sub(frame.kept);
-        let position = |at: usize| offset(ahead.wrapping_add(at));
-        let (bytes, mut at) = (frame.bytes, frame.at);
         loop {
-            let mut member = Member::begin(position(at));
-            if named {
-                let Some(end) = name_end(bytes, at) else {
-                    break;
-                };
-                member.end_name(position(end), &bytes[at..end]);
-                at = end + 1;
-                self.members.push(member);
-                self.state = State::Value;
+            self.white(frame);
+            if named && !self.plain_name(frame) {
+                return;
             }
-            let Some(end) = value_end(bytes, at) else {
-                break;
+            let Some(end) = value_end(frame.bytes, frame.at) else {
+                return;
             };
-            at = end;
+            frame.at = end;
             self.state = State::CommaOrEnd;
-            if bytes.get(at) != Some(&b',') {
-                break;
+            if frame.peek() != Some(b',') {
+                return;
             }
+            self.state = State::Value;
             if named {
+                let end = self.position(frame);
                 if let Some(member) = self.members.last_mut() {
-                    member.end = position(at);
+                    member.end = end;
                 }
+                self.state = State::Name;
             }
-            at += 1;
-            self.state = if named { State::Name } else { State::Value };
+            frame.at += 1;
         }
-        frame.at = at;
+    }
+
+    /// Passes over a name that is plain, and what is before the value.
+    #[inline]
+    fn plain_name(&mut self, frame: &mut Frame<'_>) -> bool {
+        let Some(end) = name_end(frame.bytes, frame.at) else {
+            return false;
+        };
+        let text = frame.rest();
+        let mut member = Member::begin(self.position(frame));
+        frame.at = end;
+        member.end_name(self.position(frame), text);
+        self.members.push(member);
+        self.state = State::Value;
+        frame.at += 1;
+        self.white(frame);
+        true
     }
 }
 
