@@ -68,14 +68,9 @@ impl Handler {
         })))
     }
 
-    /// Answers a request.
+    /// Takes a request and answers it; a replay, too, is a request and an answer.
     pub async fn answer(&self, number: u64) {
         ask(&self.0, number).await;
-    }
-
-    /// Makes a request that a record answers.
-    pub fn receive(&self, number: u64) {
-        drop(Variant::First.request(number));
     }
 }
 

@@ -113,7 +113,7 @@ struct Claim(Bare, Handler);
 
 impl AsyncAsk for Claim {
     async fn ask(&self, client: u64, _number: u64) {
-        self.1.receive(OLD + client);
+        self.1.answer(OLD + client).await;
         self.0.claim(OLD + client).await;
     }
 }

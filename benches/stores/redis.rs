@@ -151,7 +151,7 @@ struct Replay(Bare, Handler);
 
 impl AsyncAsk for Replay {
     async fn ask(&self, client: u64, _number: u64) {
-        self.1.receive(OLD + client);
+        self.1.answer(OLD + client).await;
         self.0.replay(OLD + client).await;
     }
 }
