@@ -164,6 +164,7 @@ mod reply;
 mod request_body;
 mod response_body;
 mod service;
+mod settings;
 mod stage;
 
 #[cfg(feature = "axum")]
