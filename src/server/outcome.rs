@@ -14,7 +14,7 @@ use http_body::Body;
 use super::{
     BoxError,
     flow::{Answered, Shared},
-    gather::{Gathered, gather},
+    gather::{Gathered, Panic, gather},
     lease::{Held, Settled},
     pump::{Decided, Head, Pump, settle_unkept, settle_whole},
     recording::{LiveAnswer, Recording},
@@ -49,15 +49,7 @@ impl<S: Store> Shared<S> {
     {
         let (mut parts, body) = response.into_parts();
         parts.headers.remove(&self.config.contract.replay_header);
-        let by_handler = parts.extensions.remove::<Directive>();
-        let by_policy = AssertUnwindSafe(|| self.config.directive(&parts));
-        let (directive, panic) = match by_handler {
-            Some(directive) => (Some(directive), None),
-            None => match catch_unwind(by_policy) {
-                Ok(directive) => (directive, None),
-                Err(panic) => (Some(Directive::release()), Some(panic)),
-            },
-        };
+        let (directive, panic) = self.decide(&mut parts);
         let head = self.head(fingerprint, &parts, directive);
         let outcome = directive.map_or(Outcome::Record, |directive| directive.outcome());
         let flight = Arc::clone(held.flight());
@@ -102,6 +94,18 @@ impl<S: Store> Shared<S> {
             };
             let response = Response::from_parts(parts, body);
             Ok(self.conclude(settled, flight.lease.key(), fingerprint, response))
+        }
+    }
+
+    /// What the handler says becomes of its answer, else the policy; and the panic of that.
+    fn decide(&self, parts: &mut Parts) -> (Option<Directive>, Option<Panic>) {
+        if let Some(by_handler) = parts.extensions.remove::<Directive>() {
+            return (Some(by_handler), None);
+        }
+        let by_policy = AssertUnwindSafe(|| self.config.directive(parts));
+        match catch_unwind(by_policy) {
+            Ok(directive) => (directive, None),
+            Err(panic) => (Some(Directive::release()), Some(panic)),
         }
     }
 
