@@ -1,5 +1,6 @@
 //! The store in this process's memory.
 
+mod clearing;
 mod clock;
 mod expiry;
 mod room;
