@@ -23,6 +23,7 @@ use support::{
     Answer, AnyBody, BoxError, Unreadable, any, data, events::Events, frames, layer, live_body,
     post, send, send_text, serve,
 };
+use tokio::time::Instant;
 use tower::{Service, ServiceExt as _, service_fn};
 use tower_idempotency::{IdempotencyLayer, MemoryStore, Unkept, server::RequestBody};
 
@@ -152,7 +153,9 @@ async fn a_slow_request_body_is_refused_in_time() {
     );
     let (mut sender, body) = live_body();
     send_text(&mut sender, "some").await;
+    let began = Instant::now();
     let refused = send(&service, keyed(any(body))).await;
+    assert_eq!(began.elapsed().as_secs(), 5);
     assert_eq!(refused.status, 408);
     assert_eq!(refused.code(), "idempotency_body_unreadable");
     assert_eq!((noted.bodies().len(), store.len()), (0, 0));
