@@ -41,6 +41,22 @@ fn service(
     Future: Send,
 > + Clone
 + use<> {
+    service_over(SharedStore::new(store.clone()), store, ledger, does)
+}
+
+/// The same; the layer has `over`, which leads to the store.
+fn service_over(
+    over: SharedStore,
+    store: &PostgresStore,
+    ledger: &Arc<Ledger>,
+    does: Does,
+) -> impl tower::Service<
+    Request<Full<Bytes>>,
+    Response = Response<tower_idempotency::server::ResponseBody<Body>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ use<> {
     let (inner, ledger) = (store.clone(), Arc::clone(ledger));
     let first = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let handler = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
@@ -51,7 +67,7 @@ fn service(
         let operation = request.extensions().get::<Idempotency>().unwrap().clone();
         handle(inner.clone(), Arc::clone(&ledger), operation, does)
     });
-    let layer = IdempotencyLayer::new(SharedStore::new(store.clone()));
+    let layer = IdempotencyLayer::new(over);
     layer.in_flight(InFlight::Wait(HOUR)).layer(handler)
 }
 
@@ -123,6 +139,28 @@ async fn an_answer_is_committed_once_and_replayed() {
         let again = send(&service, post(&scene.key, "hello")).await;
         assert!(again.is_replay());
         assert_eq!((again.text(), scene.entries().await), (first.text(), 1));
+    }
+}
+
+#[cfg(all(feature = "compression", feature = "encryption"))]
+#[tokio::test]
+async fn so_it_is_below_all_wrappers() {
+    use tower_idempotency::store::{Cached, Compressed, Encrypted, EncryptionKeys, Resilient};
+
+    for does in [Does::Answers, Does::Streams, Does::Fails] {
+        let scene = Scene::new().await;
+        let sealed = Encrypted::new(
+            Resilient::new(scene.store.clone()),
+            EncryptionKeys::new(1, &[7; 32]),
+        );
+        let over = SharedStore::new(Cached::new(Compressed::new(sealed)));
+        let service = service_over(over, &scene.store, &scene.ledger, does);
+        let first = send(&service, post(&scene.key, "hello")).await;
+        let committed = usize::from(does != Does::Fails);
+        assert_eq!(scene.entries().await, committed, "{does:?}");
+        let again = send(&service, post(&scene.key, "hello")).await;
+        assert_eq!(again.is_replay(), first.status.is_success());
+        assert_eq!(scene.entries().await, 1, "{does:?}");
     }
 }
 
