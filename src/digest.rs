@@ -1,7 +1,5 @@
 //! SHA-256 over length-prefixed parts: no two different part lists feed the same bytes.
 
-use std::mem;
-
 use sha2::{Digest as _, Sha256};
 
 /// The digest of a list of parts. Each use starts with a domain tag of its own, so that
@@ -12,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 pub(crate) struct PartDigest {
     gathered: [u8; ROOM],
     filled: usize,
-    digest: Sha256,
+    /// What was fed before, if there was more than there is room for.
+    fed: Option<Sha256>,
 }
 
 /// Enough for the parts of a usual request.
@@ -25,7 +24,7 @@ impl PartDigest {
         let mut digest = Self {
             gathered: [0; ROOM],
             filled: 0,
-            digest: Sha256::new(),
+            fed: None,
         };
         digest.part(domain);
         digest
@@ -54,17 +53,13 @@ impl PartDigest {
 
     /// The digest of everything added.
     pub(crate) fn finish(&mut self) -> [u8; 32] {
-        self.feed();
-        self.digest.finalize_reset().into()
+        self.feed().finalize().into()
     }
 
     /// Goes on with a last part that arrives in pieces.
     pub(crate) fn then_pieces(&mut self) -> PieceDigest {
-        self.feed();
-        PieceDigest {
-            digest: mem::take(&mut self.digest),
-            length: 0,
-        }
+        let digest = self.feed();
+        PieceDigest { digest, length: 0 }
     }
 
     /// Adds bytes without their length: only where that is always the same.
@@ -82,13 +77,18 @@ impl PartDigest {
 
     #[cold]
     fn spill(&mut self, bytes: &[u8]) {
-        self.feed();
-        self.digest.update(bytes);
+        let mut fed = self.feed();
+        fed.update(bytes);
+        self.fed = Some(fed);
     }
 
-    fn feed(&mut self) {
-        self.digest.update(&self.gathered[..self.filled]);
+    /// Feeds what was gathered, and begins anew.
+    #[inline]
+    fn feed(&mut self) -> Sha256 {
+        let mut digest = self.fed.take().unwrap_or_default();
+        digest.update(&self.gathered[..self.filled]);
         self.filled = 0;
+        digest
     }
 }
 

@@ -128,9 +128,13 @@ impl CredentialScope {
 
 impl ScopeSource for CredentialScope {
     fn scope(&self, parts: &Parts) -> Result<Scope, MissingScope> {
-        const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+        static FIELDS: [HeaderName; 3] = [
+            header::AUTHORIZATION,
+            header::COOKIE,
+            HeaderName::from_static("x-api-key"),
+        ];
         let mut digest = PartDigest::new("scope:credentials");
-        for name in [header::AUTHORIZATION, header::COOKIE, API_KEY] {
+        for name in &FIELDS {
             let lines = parts.headers.get_all(name);
             digest.number(lines.iter().count() as u64);
             for line in lines {
