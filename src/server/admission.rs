@@ -8,7 +8,7 @@ use super::{
     BoxError,
     call::within,
     config::{Config, KeyFrom, KeyPresence},
-    request_body::{Incoming, RequestBody, read},
+    request_body::{Received, read},
 };
 use crate::{
     fingerprint::FingerprintState,
@@ -28,116 +28,114 @@ pub(super) struct Operation {
 }
 
 /// What a request is to the layer.
-pub(super) enum Admission<B> {
+pub(super) enum Admission {
     /// None of our business.
-    Pass(Request<RequestBody<B>>),
+    Passed,
     Refused(RejectionKind, Option<RecordKey>),
-    Keyed(Parts, Incoming<B>, Operation),
-    /// Its body must be read first.
-    Unread(Parts, B, Box<dyn BodyKey>),
+    Keyed(Operation),
+}
+
+/// Where a request that may be ours has its key.
+pub(super) enum Sought {
+    /// In the header, well-formed or not; or it has none, and must.
+    InHeader(Result<Option<Key>, InvalidKey>),
+    /// Nobody has looked yet.
+    Anywhere,
 }
 
 impl Config {
-    /// Decides by the head alone about a request that may [concern](Self::concerns) us;
-    /// nothing has been claimed or read.
-    pub(super) fn admit<B>(&self, request: Request<B>) -> Admission<B>
-    where
-        B: Body<Data = Bytes>,
-    {
-        let (parts, body) = request.into_parts();
-        if self.when.as_ref().is_some_and(|when| !when(&parts)) {
-            return pass(parts, Incoming::Arriving(body));
+    /// Whether a request can be ours at all. Most are not, and are not taken apart.
+    pub(super) fn seek<B>(&self, request: &Request<B>) -> Option<Sought> {
+        if !self.methods.contains(request.method()) {
+            return None;
         }
-        let key = match self.find_key(&parts) {
-            Ok(KeyPlace::Head(key)) => Some(key),
-            Ok(KeyPlace::Nowhere) => None,
-            Ok(KeyPlace::Body(key)) => return self.admit_unread(parts, body, key),
-            Err(reason) => return Admission::Refused(RejectionKind::KeyInvalid(reason), None),
-        };
-        self.admit_key(parts, Incoming::Arriving(body), key)
+        let (headers, may_lack) = (request.headers(), self.presence == KeyPresence::Optional);
+        if let Some(header) = self.key_header() {
+            let found = header.find(headers);
+            return (found != Ok(None) || !may_lack).then_some(Sought::InHeader(found));
+        }
+        match &self.key {
+            KeyFrom::Field(field) if may_lack && !field.may_be_with(headers) => None,
+            _ => Some(Sought::Anywhere),
+        }
     }
 
-    fn admit_unread<B>(&self, parts: Parts, body: B, key: Box<dyn BodyKey>) -> Admission<B>
-    where
-        B: Body<Data = Bytes>,
-    {
-        if announced_length(&parts, &body) > self.max_request_body {
-            return Admission::Refused(RejectionKind::PayloadTooLarge, None);
+    /// Decides by the head alone about a request whose key was [sought](Self::seek); nothing
+    /// has been claimed or read. If its body must be read first, what reads the key in it.
+    pub(super) fn admit<B: Body>(
+        &self,
+        parts: &Parts,
+        body: &B,
+        sought: Sought,
+    ) -> Result<Admission, Box<dyn BodyKey>> {
+        if self.when.as_ref().is_some_and(|when| !when(parts)) {
+            return Ok(Admission::Passed);
         }
-        Admission::Unread(parts, body, key)
+        let announced = announced_length(parts, body);
+        let found = match sought {
+            Sought::InHeader(found) => found,
+            Sought::Anywhere => match self.find_key(parts) {
+                Ok(KeyPlace::Head(key)) => Ok(Some(key)),
+                Ok(KeyPlace::Nowhere) => Ok(None),
+                Ok(KeyPlace::Body(_)) if announced > self.max_request_body => {
+                    return Ok(Admission::Refused(RejectionKind::PayloadTooLarge, None));
+                }
+                Ok(KeyPlace::Body(key)) => return Err(key),
+                Err(reason) => Err(reason),
+            },
+        };
+        Ok(self.admit_key(parts, announced, found))
     }
 
     /// Reads the body, and decides by the key that is in it, or not.
     pub(super) async fn read_key<B>(
         &self,
-        parts: Parts,
+        parts: &Parts,
         body: B,
         key: Box<dyn BodyKey>,
-    ) -> Admission<B>
+    ) -> (Received, Admission)
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let read = within(self.body_deadline, read(body, self.max_request_body)).await;
-        let received = match read.unwrap_or(Err(RejectionKind::BodyTimeout)) {
-            Ok(received) => received,
-            Err(kind) => return Admission::Refused(kind, None),
-        };
-        match key.key(received.frames()) {
-            Ok(key) => self.admit_key(parts, Incoming::Arrived(Box::new(received)), key),
-            Err(reason) => Admission::Refused(RejectionKind::KeyInvalid(reason), None),
+        match read.unwrap_or(Err(RejectionKind::BodyTimeout)) {
+            Ok(received) => {
+                let admission = self.admit_key(parts, 0, key.key(received.frames()));
+                (received, admission)
+            }
+            Err(kind) => (Received::default(), Admission::Refused(kind, None)),
         }
     }
 
-    /// Decides once it is known whether there is a key.
-    pub(super) fn admit_key<B>(
+    /// Decides once it is known whether there is a key; the body will have at least
+    /// `announced` bytes.
+    fn admit_key(
         &self,
-        parts: Parts,
-        body: Incoming<B>,
-        key: Option<Key>,
-    ) -> Admission<B>
-    where
-        B: Body<Data = Bytes>,
-    {
-        let key = match (key, self.presence) {
-            (Some(key), _) => key,
-            (None, KeyPresence::Optional) => return pass(parts, body),
-            (None, KeyPresence::Required) => {
+        parts: &Parts,
+        announced: u64,
+        found: Result<Option<Key>, InvalidKey>,
+    ) -> Admission {
+        let key = match (found, self.presence) {
+            (Ok(Some(key)), _) => key,
+            (Ok(None), KeyPresence::Optional) => return Admission::Passed,
+            (Ok(None), KeyPresence::Required) => {
                 return Admission::Refused(RejectionKind::KeyRequired, None);
             }
+            (Err(reason), _) => return Admission::Refused(RejectionKind::KeyInvalid(reason), None),
         };
-        let Ok(scope) = self.scope.scope(&parts) else {
+        let Ok(scope) = self.scope.scope(parts) else {
             return Admission::Refused(RejectionKind::ScopeMissing, None);
         };
-        let record_key = self.record_key(&parts, &scope, &key);
-        let length = match &body {
-            Incoming::Arriving(body) => announced_length(&parts, body),
-            Incoming::Arrived(_) => 0,
-        };
-        if length > self.max_request_body {
+        let record_key = self.record_key(parts, &scope, &key);
+        if announced > self.max_request_body {
             return Admission::Refused(RejectionKind::PayloadTooLarge, Some(record_key));
         }
-        let fingerprint = self.begin_fingerprint(&parts);
-        let operation = Operation {
+        Admission::Keyed(Operation {
             key,
             record_key,
-            fingerprint,
-        };
-        Admission::Keyed(parts, body, operation)
-    }
-
-    /// Whether a request can be ours at all. Most are not, and are not taken apart.
-    pub(super) fn concerns<B>(&self, request: &Request<B>) -> bool {
-        let may_be_keyed = || match (self.presence, self.key_header(), &self.key) {
-            (KeyPresence::Optional, Some(header), _) => {
-                request.headers().contains_key(header.field())
-            }
-            (KeyPresence::Optional, None, KeyFrom::Field(field)) => {
-                field.may_be_with(request.headers())
-            }
-            _ => true,
-        };
-        self.methods.contains(request.method()) && may_be_keyed()
+            fingerprint: self.begin_fingerprint(parts),
+        })
     }
 
     fn find_key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
@@ -158,10 +156,6 @@ impl Config {
             KeySpace::Shared => RecordKey::shared(&self.namespace, scope, key),
         }
     }
-}
-
-fn pass<B>(parts: Parts, body: Incoming<B>) -> Admission<B> {
-    Admission::Pass(Request::from_parts(parts, RequestBody::incoming(body)))
 }
 
 /// The least the body will have: as its type says, or else its sender.

@@ -12,21 +12,23 @@ use super::{
     BoxError,
     admission::Operation,
     call::within,
+    carried::Carried,
     claim::claim,
     config::{Config, StoreFailure},
-    context::Idempotency,
     flight::Flight,
     follow::{Followed, Patience},
+    future::Flow,
     gather::{Panic, caught},
-    inflight::{Entered, Stage, Turn},
+    inflight::{self, Entered, Turn},
     lease::Held,
     node::Node,
+    outcome::settle,
     pledge,
     recording::LiveAnswer,
     reply::Protection,
-    request_body::{Incoming, Received, RequestBody, receive},
+    request_body::{Incoming, RequestBody, receive},
     response_body::ResponseBody,
-    stage::{Next, Way, last, then},
+    stage::{Next, Way, then},
 };
 use crate::{
     event::{Cause, Event},
@@ -56,7 +58,7 @@ pub(super) fn run<S, Svc, ReqB, ResB>(
     parts: Parts,
     body: Incoming<ReqB>,
     operation: Operation,
-) -> impl Future<Output = Answered<ResB, Svc::Error>>
+) -> impl Flow<Output = Answered<ResB, Svc::Error>>
 where
     S: Store,
     Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
@@ -74,40 +76,36 @@ where
     } = operation;
     let arriving = receive(body, shared.config.max_request_body, fingerprint);
     let arriving = within(shared.config.body_deadline, arriving);
-    let way = then(arriving, move |_: &mut Carried<Svc>, arrived| {
+    let way = then(arriving, move |carried: &mut Carried<S, Svc>, arrived| {
         let (received, fingerprint) = match arrived.unwrap_or(Err(RejectionKind::BodyTimeout)) {
             Ok(arrived) => arrived,
-            Err(kind) => {
-                let verdict = Verdict::Reject(kind, None);
-                return Next::Done(Ok(shared.reply(&record_key, verdict)));
-            }
+            Err(kind) => return Next::Done(Ok(carried.reply(Verdict::Reject(kind, None)))),
         };
-        let asking = ask(Arc::clone(&shared), record_key, fingerprint);
-        let asked = move |carried: &mut Carried<Svc>, asked| match asked {
+        let asking = ask(Arc::clone(&carried.shared), carried.key, fingerprint);
+        let asked = move |carried: &mut Carried<S, Svc>, asked| match asked {
             Asked::MayRun(turn, lease, sent) => {
-                let held = shared.hold(turn, key, lease, sent);
+                let held = carried.shared.hold(turn, key, lease, sent);
                 let flight = Arc::clone(held.flight());
-                let running = caught(|| call(carried, received, flight));
-                Next::On(then(running, move |_: &mut Carried<Svc>, ran| match ran {
-                    Ok(Ok(response)) => Next::On(last(shared.settle(held, fingerprint, response))),
+                let running = caught(|| carried.call(received, flight));
+                let ran = move |carried: &mut Carried<S, Svc>, ran| match ran {
+                    Ok(Ok(response)) => settle(carried, held, fingerprint, response),
                     failed => Next::Aside(Box::pin(give_up(held, failed))),
-                }))
+                };
+                Next::On(then(running, ran))
             }
             Asked::Unprotected => {
-                let flight = shared.unprotected(key, &record_key, fingerprint);
-                let running = call(carried, received, flight);
+                let shared = Arc::clone(&carried.shared);
+                let flight = shared.unprotected(key, &carried.key, fingerprint);
+                let running = carried.call(received, flight);
                 Next::Aside(Box::pin(shared.answer_unprotected(running)))
             }
-            Asked::Answered(verdict) => Next::Done(Ok(shared.reply(&record_key, verdict))),
-            Asked::Join(answer) => Next::Done(Ok(shared.join(&record_key, &answer))),
+            Asked::Answered(verdict) => Next::Done(Ok(carried.reply(verdict))),
+            Asked::Join(answer) => Next::Done(Ok(carried.shared.join(&carried.key, &answer))),
         };
         Next::On(then(asking, asked))
     });
-    Way::new(Some((service, parts)), way)
+    Way::new(Carried::new(shared, record_key, service, parts), way)
 }
-
-/// The instance that was polled ready, and the head of the request it is called with.
-type Carried<Svc> = Option<(Svc, Parts)>;
 
 /// What became of the question whether a request may run.
 enum Asked<S: Store> {
@@ -150,13 +148,13 @@ fn ask<S: Store>(
             Err(error) => {
                 let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
                 if !shared.refuses_without_store(&error) {
-                    turn.end(Some(verdict));
+                    turn.end(|| Some(verdict.clone()));
                     return Asked::Unprotected;
                 }
                 verdict
             }
         };
-        turn.end(Some(verdict.clone()));
+        turn.end(|| Some(verdict.clone()));
         Asked::Answered(verdict)
     }
 }
@@ -180,7 +178,7 @@ impl<S: Store> Shared<S> {
                 if let Claimed::InFlight { fence, remaining } = claimed {
                     if patience.may_wait() {
                         pledge::take_back();
-                        turn.reach(Stage::Elsewhere(sent + remaining));
+                        turn.reach(inflight::Stage::Elsewhere(sent + remaining));
                         Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
                         // Never claimed because the time is over.
                         if patience.may_wait() {
@@ -248,7 +246,7 @@ impl<S: Store> Shared<S> {
 }
 
 /// The inner service returned an error, or panicked: releases the key, and passes that on.
-async fn give_up<S: Store, B, E>(
+pub(super) async fn give_up<S: Store, B, E>(
     held: Held<S>,
     failed: Result<Result<Response<B>, E>, Panic>,
 ) -> Answered<B, E> {
@@ -263,17 +261,6 @@ async fn give_up<S: Store, B, E>(
 
 /// When to try again while the store is unreachable; nobody knows how long it will be.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Calls the service, with the operation among the extensions of the request.
-fn call<Svc, B>(carried: &mut Carried<Svc>, received: Received, flight: Arc<Flight>) -> Svc::Future
-where
-    Svc: Service<Request<RequestBody<B>>>,
-{
-    let carried = carried.take();
-    let (mut service, mut parts) = carried.unwrap_or_else(|| unreachable!("called once"));
-    parts.extensions.insert(Idempotency::new(flight));
-    service.call(Request::from_parts(parts, RequestBody::held(received)))
-}
 
 #[cfg(all(test, feature = "memory"))]
 mod tests {
@@ -315,7 +302,7 @@ mod tests {
             fingerprint: FingerprintState::exact(&parts),
         };
         let way = run(shared, Small, parts, Incoming::Arriving(body), operation);
-        assert!(size_of_val(&way) <= 1032, "{} bytes", size_of_val(&way));
+        assert!(size_of_val(&way) <= 1016, "{} bytes", size_of_val(&way));
         assert!(way.await.is_ok());
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,10 +11,8 @@ use bytes::Bytes;
 use http::Response;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
-use super::{config::Config, flow::Shared, pledge, response_body::ResponseBody};
-use crate::{event::Event, record_key::RecordKey};
+use super::{pledge, response_body::ResponseBody};
 
 pin_project! {
     /// The response future of [`Idempotency`](super::Idempotency).
@@ -104,48 +102,39 @@ impl<F, B, E> fmt::Debug for ResponseFuture<F, B, E> {
     }
 }
 
-/// A future that can go on as a task of its own, whatever it is.
+/// The way of a keyed request, which may have to go on without its client.
 pub(super) trait Flow: Future + Send {
-    fn run_on(self: Pin<Box<Self>>, tasks: &TaskTracker);
+    /// Goes on as a task of its own.
+    fn detach(self: Pin<Box<Self>>);
 }
 
-impl<F> Flow for F
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn run_on(mut self: Pin<Box<Self>>, tasks: &TaskTracker) {
-        let mut pledged = true;
-        tasks.spawn(std::future::poll_fn(move |cx| {
-            let polled = pledge::polling(&mut pledged, || self.as_mut().poll(cx));
-            // One that has nothing to see to any more has no client to wait for either.
-            if polled.is_ready() || !pledged {
-                return Poll::Ready(());
-            }
-            Poll::Pending
-        }));
-    }
+/// Runs `flow`, which was pledged, for as long as it is.
+pub(super) async fn run_on(mut flow: Pin<Box<impl Flow>>) {
+    let mut pledged = true;
+    let to_its_end = poll_fn(|cx| {
+        let polled = pledge::polling(&mut pledged, || flow.as_mut().poll(cx));
+        // One that has nothing to see to any more has no client to wait for either.
+        if polled.is_ready() || !pledged {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    });
+    to_its_end.await;
 }
 
 type BoxFlow<T, E> = Pin<Box<dyn Flow<Output = Result<T, E>>>>;
 
-/// A keyed request on its way, which may have to go on without its client.
+/// A keyed request while its client waits.
 pub(super) struct Keyed<T, E> {
     flow: Option<BoxFlow<T, E>>,
     pledged: bool,
-    record_key: RecordKey,
-    config: Arc<Config>,
-    tasks: TaskTracker,
 }
 
 impl<T, E> Keyed<T, E> {
-    pub(super) fn new<S>(record_key: RecordKey, shared: &Shared<S>, flow: BoxFlow<T, E>) -> Self {
+    pub(super) fn new(flow: BoxFlow<T, E>) -> Self {
         Self {
             flow: Some(flow),
             pledged: false,
-            record_key,
-            config: Arc::clone(&shared.config),
-            tasks: shared.node.tasks.clone(),
         }
     }
 
@@ -168,9 +157,7 @@ impl<T, E> Drop for Keyed<T, E> {
         };
         // Without a runtime nothing can run on: whoever holds the lease says so.
         if Handle::try_current().is_ok() {
-            let key = &self.record_key;
-            self.config.emit(&Event::Detached { key });
-            flow.run_on(&self.tasks);
+            flow.detach();
         }
     }
 }

@@ -13,7 +13,7 @@ use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
 use super::{BoxError, response_body::Rest};
-use crate::frames::Frames;
+use crate::{event::Cause, frames::Frames};
 
 /// What a fresh response body turned out to be.
 pub(super) enum Gathered<B> {
@@ -21,10 +21,8 @@ pub(super) enum Gathered<B> {
     Whole(Frames, Option<Box<HeaderMap>>),
     /// It still grows; this much has come.
     Live(Frames, Pin<Box<B>>),
-    /// Larger than may be kept; this much has come.
-    TooLarge(Frames, Rest<B>),
-    /// It failed; this much had come.
-    Broken(Frames, BoxError),
+    /// Larger than may be kept, or broken off; this much has come.
+    Unkept(Cause, Frames, Rest<B>),
 }
 
 /// Reads a body whose exact size is known and within the limit to its end; reads any other
@@ -36,7 +34,10 @@ where
 {
     match body.size_hint().exact() {
         Some(size) if size <= limit => gather_known(body, size).await,
-        Some(_) => Gathered::TooLarge(Frames::new(), Rest::Body(Box::pin(body))),
+        Some(_) => {
+            let rest = Rest::Body(Box::pin(body));
+            Gathered::Unkept(Cause::OverLimit, Frames::new(), rest)
+        }
         None => gather_unknown(Box::pin(body), limit).await,
     }
 }
@@ -50,8 +51,8 @@ where
     let mut gathering = Gathering::new(size);
     match std::future::poll_fn(|cx| gathering.poll_step(body.as_mut(), cx)).await {
         Step::End => Gathered::Whole(gathering.frames, gathering.trailers),
-        Step::Failed(error) => Gathered::Broken(gathering.frames, error),
-        Step::TooLarge => Gathered::Broken(gathering.frames, LongerThanAnnounced.into()),
+        Step::Failed(error) => gathering.broken(error),
+        Step::TooLarge => gathering.broken(LongerThanAnnounced.into()),
     }
 }
 
@@ -68,8 +69,10 @@ where
     match step.await {
         None => Gathered::Live(gathering.frames, body),
         Some(Step::End) => Gathered::Whole(gathering.frames, gathering.trailers),
-        Some(Step::TooLarge) => Gathered::TooLarge(gathering.frames, Rest::Body(body)),
-        Some(Step::Failed(error)) => Gathered::Broken(gathering.frames, error),
+        Some(Step::TooLarge) => {
+            Gathered::Unkept(Cause::OverLimit, gathering.frames, Rest::Body(body))
+        }
+        Some(Step::Failed(error)) => gathering.broken(error),
     }
 }
 
@@ -97,6 +100,10 @@ impl Gathering {
             trailers: None,
             room: Some(room),
         }
+    }
+
+    fn broken<B>(self, error: BoxError) -> Gathered<B> {
+        Gathered::Unkept(Cause::BodyFailed, self.frames, Rest::Error(Some(error)))
     }
 
     fn poll_step<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Step>

@@ -158,13 +158,13 @@ impl Leaders {
     fn set(&self, key: &RecordKey, id: u64, stage: Stage) {
         let mut shard = self.shard(key);
         if let Some(slot) = shard.get_mut(key).filter(|slot| slot.id == id) {
-            slot.tell(&stage);
+            slot.tell(|| stage.clone());
             slot.stage = stage;
         }
     }
 
     /// Removes the leader `id`, which came to this.
-    fn remove(&self, key: &RecordKey, id: u64, verdict: Option<Verdict>) {
+    fn remove(&self, key: &RecordKey, id: u64, verdict: impl FnOnce() -> Option<Verdict>) {
         let mut shard = self.shard(key);
         let Entry::Occupied(stands) = shard.entry(*key) else {
             return;
@@ -172,7 +172,7 @@ impl Leaders {
         if stands.get().id == id {
             let slot = stands.remove();
             drop(shard);
-            slot.tell(&Stage::Over(verdict));
+            slot.tell(|| Stage::Over(verdict()));
         }
     }
 
@@ -199,9 +199,9 @@ impl Slot {
         }
     }
 
-    fn tell(&self, stage: &Stage) {
+    fn tell(&self, stage: impl FnOnce() -> Stage) {
         if let Some(watched) = &self.watched {
-            watched.send_replace(stage.clone());
+            watched.send_replace(stage());
         }
     }
 }
@@ -249,7 +249,7 @@ impl<S: Store> Turn<S> {
     }
 
     /// Tells the followers what it came to.
-    pub(super) fn end(&mut self, verdict: Option<Verdict>) {
+    pub(super) fn end(&mut self, verdict: impl FnOnce() -> Option<Verdict>) {
         if let Some(id) = self.id.take() {
             self.node.leaders.remove(&self.key, id.get(), verdict);
         }
@@ -258,6 +258,6 @@ impl<S: Store> Turn<S> {
 
 impl<S: Store> Drop for Turn<S> {
     fn drop(&mut self) {
-        self.end(None);
+        self.end(|| None);
     }
 }

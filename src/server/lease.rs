@@ -77,7 +77,7 @@ impl<S: Store> Held<S> {
             None => Box::pin(self.send_again(record, retention)).await,
         };
         match settled {
-            Settled::Kept => self.turn.end(Some(verdict::of_record(record.clone()))),
+            Settled::Kept => self.turn.end(|| Some(verdict::of_record(record.clone()))),
             Settled::RolledBack => self.free().await,
             Settled::Lost(_) | Settled::Unrecorded | Settled::Unconfirmed => {}
         }
@@ -173,7 +173,7 @@ impl<S: Store> Held<S> {
             let tasks = self.turn.node().tasks.clone();
             tasks.spawn(async move {
                 // Not renewed any more: the lease ends this in any case.
-                self.turn.end(None);
+                self.turn.end(|| None);
                 while self.pause(&mut pause).await && self.send_release(cause).await.is_none() {}
             });
             Settled::Kept

@@ -144,6 +144,7 @@ mod admission;
 mod axum;
 mod by_fn;
 mod call;
+mod carried;
 mod claim;
 mod config;
 pub(crate) mod context;
@@ -165,6 +166,7 @@ mod request_body;
 mod response_body;
 mod service;
 mod settings;
+mod settle;
 mod stage;
 
 #[cfg(feature = "axum")]

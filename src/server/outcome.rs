@@ -1,111 +1,119 @@
 //! What becomes of a fresh answer.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
+use http::{Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
 use http_body::Body;
 
 use super::{
     BoxError,
-    flow::{Answered, Shared},
+    carried::Carried,
+    flow::{Answered, Shared, give_up},
     gather::{Gathered, Panic, gather},
     lease::{Held, Settled},
-    pump::{Decided, Head, Pump, settle_unkept, settle_whole},
+    pump::Pump,
     recording::{LiveAnswer, Recording},
     reply::Protection,
-    response_body::{ResponseBody, Rest},
+    response_body::ResponseBody,
+    settle::{Decided, Head, settle_unkept, settle_unread, settle_whole},
+    stage::{Next, Stage, last, then},
 };
 use crate::{
-    event::Cause,
     fingerprint::Fingerprint,
     frames::Frames,
     policy::{Directive, Outcome},
-    record::Record,
     record_key::RecordKey,
     rejection::RejectionKind,
     store::Store,
     verdict::{self, Verdict},
 };
 
-impl<S: Store> Shared<S> {
-    /// Decides what becomes of an answer and sees to it; the answer to give.
-    ///
-    /// Not an `async fn`, which would hold each part of the answer twice.
-    pub(super) fn settle<B, E>(
-        self: Arc<Self>,
-        mut held: Held<S>,
-        fingerprint: Fingerprint,
-        response: Response<B>,
-    ) -> impl Future<Output = Answered<B, E>>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (mut parts, body) = response.into_parts();
-        parts.headers.remove(&self.config.contract.replay_header);
-        let (directive, panic) = self.decide(&mut parts);
-        let head = self.head(fingerprint, &parts, directive);
-        let outcome = directive.map_or(Outcome::Record, |directive| directive.outcome());
-        let flight = Arc::clone(held.flight());
-        async move {
-            if let Some(panic) = panic {
-                // Nobody decided: as when the handler itself panics.
-                held.release(Cause::Panic).await;
-                resume_unwind(panic);
-            }
-            let (settled, body) = match outcome {
-                Outcome::Seal => {
-                    let sealed = held.seal(fingerprint, head.retention, Cause::Directive);
-                    (sealed.await, ResponseBody::passed(body))
-                }
-                Outcome::Release => {
-                    let released = held.release(Cause::Directive);
-                    (released.await, ResponseBody::passed(body))
-                }
-                Outcome::Record => match gather(body, self.config.max_response_body).await {
-                    Gathered::Whole(frames, trailers) => {
-                        let whole = settle_whole(held, head, frames, trailers.as_deref());
-                        let (settled, record) = whole.await;
-                        correct_length(&mut parts.headers, &record);
-                        (settled, ResponseBody::record(record))
-                    }
-                    Gathered::Live(frames, body) => {
-                        // With it the client would take the last byte for the end, which is
-                        // held back until the answer is recorded.
-                        parts.headers.remove(CONTENT_LENGTH);
-                        (Settled::Kept, self.go_live(held, head, frames, body))
-                    }
-                    Gathered::TooLarge(frames, rest) => {
-                        let settled = settle_unkept(held, &head, Cause::OverLimit).await;
-                        (settled, ResponseBody::begun(&frames, rest))
-                    }
-                    Gathered::Broken(frames, error) => {
-                        let settled = settle_unkept(held, &head, Cause::BodyFailed).await;
-                        let rest = Rest::Error(Some(error));
-                        (settled, ResponseBody::begun(&frames, rest))
-                    }
-                },
-            };
-            let response = Response::from_parts(parts, body);
-            Ok(self.conclude(settled, flight.lease.key(), fingerprint, response))
-        }
+/// Decides what becomes of an answer, and sees to it.
+pub(super) fn settle<S, Svc, B, E>(
+    carried: &mut Carried<S, Svc>,
+    held: Held<S>,
+    fingerprint: Fingerprint,
+    response: Response<B>,
+) -> Next<impl Stage<Carried<S, Svc>, Output = Answered<B, E>> + use<S, Svc, B, E>, Answered<B, E>>
+where
+    S: Store,
+    Svc: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: Send + 'static,
+{
+    let shared = Arc::clone(&carried.shared);
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(&shared.config.contract.replay_header);
+    let directive = match shared.decide(&mut parts) {
+        Ok(directive) => directive,
+        // Nobody decided: as when the handler itself panics.
+        Err(panic) => return Next::Aside(Box::pin(give_up(held, Err(panic)))),
+    };
+    let head = shared.head(fingerprint, &parts, directive);
+    carried.keep(parts);
+    let outcome = directive.map_or(Outcome::Record, |directive| directive.outcome());
+    if outcome != Outcome::Record {
+        let answer = carried.answer(ResponseBody::passed(body));
+        let settling = settle_unread(held, head, outcome);
+        return Next::Aside(aside(carried, settling, fingerprint, answer));
     }
-
-    /// What the handler says becomes of its answer, else the policy; and the panic of that.
-    fn decide(&self, parts: &mut Parts) -> (Option<Directive>, Option<Panic>) {
-        if let Some(by_handler) = parts.extensions.remove::<Directive>() {
-            return (Some(by_handler), None);
+    let gathering = gather(body, shared.config.max_response_body);
+    let gathered = move |carried: &mut Carried<S, Svc>, gathered| match gathered {
+        Gathered::Whole(frames, trailers) => {
+            let whole = settle_whole(held, head, frames, trailers.as_deref());
+            let settled = move |carried: &mut Carried<S, Svc>, (settled, record)| {
+                let mut answer = carried.answer(ResponseBody::record(record));
+                correct_length(&mut answer);
+                let shared = &carried.shared;
+                Ok(shared.conclude(&carried.key, settled, fingerprint, answer))
+            };
+            Next::On(last(whole, settled))
         }
-        let by_policy = AssertUnwindSafe(|| self.config.directive(parts));
-        match catch_unwind(by_policy) {
-            Ok(directive) => (directive, None),
-            Err(panic) => (Some(Directive::release()), Some(panic)),
+        Gathered::Live(frames, body) => {
+            let body = carried.shared.go_live(held, head, frames, body);
+            let mut answer = carried.answer(body);
+            // With it the client would take the last byte for the end, which is held back
+            // until the answer is recorded.
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            Next::Done(Ok(answer))
+        }
+        Gathered::Unkept(cause, frames, rest) => {
+            let answer = carried.answer(ResponseBody::begun(&frames, rest));
+            let settling = settle_unkept(held, head, cause);
+            Next::Aside(aside(carried, settling, fingerprint, answer))
+        }
+    };
+    Next::On(then(gathering, gathered))
+}
+
+/// Gives an answer that cannot be recorded, once its key is settled.
+fn aside<S, Svc, B, E>(
+    carried: &Carried<S, Svc>,
+    settling: impl Future<Output = Settled> + Send + 'static,
+    fingerprint: Fingerprint,
+    answer: Response<ResponseBody<B>>,
+) -> Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>
+where
+    S: Store,
+    B: Send + 'static,
+{
+    let (shared, key) = (Arc::clone(&carried.shared), carried.key);
+    Box::pin(async move { Ok(shared.conclude(&key, settling.await, fingerprint, answer)) })
+}
+
+impl<S: Store> Shared<S> {
+    /// What the handler says becomes of its answer, else the policy; or the panic of that.
+    fn decide(&self, parts: &mut Parts) -> Result<Option<Directive>, Panic> {
+        match parts.extensions.remove::<Directive>() {
+            Some(by_handler) => Ok(Some(by_handler)),
+            None => catch_unwind(AssertUnwindSafe(|| self.config.directive(parts))),
         }
     }
 
@@ -157,8 +165,8 @@ impl<S: Store> Shared<S> {
     /// the own one.
     fn conclude<B>(
         &self,
-        settled: Settled,
         key: &RecordKey,
+        settled: Settled,
         fingerprint: Fingerprint,
         response: Response<ResponseBody<B>>,
     ) -> Response<ResponseBody<B>> {
@@ -176,15 +184,20 @@ impl<S: Store> Shared<S> {
 
 /// A wrong `Content-Length` lets a server split responses, and here the right one is known.
 /// Where there is no body it may speak of the body that was left out (RFC 9110 section 8.6).
-fn correct_length(headers: &mut HeaderMap, record: &Record) {
-    if record.body().is_empty() && record.status() == Some(StatusCode::NOT_MODIFIED) {
+fn correct_length<B>(answer: &mut Response<ResponseBody<B>>)
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let length = answer.body().size_hint().lower();
+    if length == 0 && answer.status() == StatusCode::NOT_MODIFIED {
         return;
     }
+    let headers = answer.headers_mut();
     if headers.contains_key(CONTENT_LENGTH) {
-        let bytes: usize = record.body().iter().map(Bytes::len).sum();
-        let bytes = bytes.to_string();
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-        if lengths.any(|length| length != bytes.as_str()) {
+        let length = length.to_string();
+        let mut announced = headers.get_all(CONTENT_LENGTH).iter();
+        if announced.any(|announced| announced != length.as_str()) {
             headers.remove(CONTENT_LENGTH);
         }
     }

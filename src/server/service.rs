@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 
@@ -18,7 +18,7 @@ use super::{
     flow::{self, Shared},
     future::{Keyed, ResponseFuture},
     node::Node,
-    request_body::RequestBody,
+    request_body::{Incoming, RequestBody},
     response_body::ResponseBody,
 };
 use crate::{event::Event, protocol::Protocol, store::Store};
@@ -70,15 +70,29 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        if !self.shared.config.concerns(&request) {
+        let Some(sought) = self.shared.config.seek(&request) else {
             return ResponseFuture::passed(self.inner.call(request.map(RequestBody::passed)));
-        }
+        };
         let shared = match Protocol::of(request.headers()) {
             Protocol::Http => &self.shared,
             Protocol::Grpc => &self.grpc,
         };
-        let admission = shared.config.admit(request);
-        go_on(shared, &mut self.inner, admission)
+        let (parts, body) = request.into_parts();
+        let key = match shared.config.admit(&parts, &body, sought) {
+            Ok(admission) => {
+                let body = Incoming::Arriving(body);
+                return go_on(shared, &mut self.inner, parts, body, admission);
+            }
+            Err(key) => key,
+        };
+        let (shared, mut ready) = (Arc::clone(shared), take_ready(&mut self.inner));
+        #[expect(clippy::async_yields_async, reason = "it becomes what is yielded")]
+        let reading = async move {
+            let (received, admission) = shared.config.read_key(&parts, body, key).await;
+            let body = Incoming::Arrived(Box::new(received));
+            go_on(&shared, &mut ready, parts, body, admission)
+        };
+        ResponseFuture::reading(Box::pin(reading))
     }
 }
 
@@ -86,7 +100,9 @@ where
 fn go_on<Svc, S, ReqB, ResB>(
     shared: &Arc<Shared<S>>,
     service: &mut Svc,
-    admission: Admission<ReqB>,
+    parts: Parts,
+    body: Incoming<ReqB>,
+    admission: Admission,
 ) -> ResponseFuture<Svc::Future, ResB, Svc::Error>
 where
     Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Clone + Send + 'static,
@@ -99,26 +115,19 @@ where
     ResB::Error: Into<BoxError>,
 {
     match admission {
-        Admission::Pass(request) => ResponseFuture::passed(service.call(request)),
+        Admission::Passed => {
+            let request = Request::from_parts(parts, RequestBody::incoming(body));
+            ResponseFuture::passed(service.call(request))
+        }
         Admission::Refused(kind, key) => {
             let key = key.as_ref();
             shared.config.emit(&Event::Rejected { key, kind });
             ResponseFuture::refused(shared.config.reject(kind, None))
         }
-        Admission::Keyed(parts, body, operation) => {
-            let record_key = operation.record_key;
+        Admission::Keyed(operation) => {
             let ready = take_ready(service);
             let flow = flow::run(Arc::clone(shared), ready, parts, body, operation);
-            ResponseFuture::keyed(Keyed::new(record_key, shared, Box::pin(flow)))
-        }
-        Admission::Unread(parts, body, key) => {
-            let (shared, mut ready) = (Arc::clone(shared), take_ready(service));
-            #[expect(clippy::async_yields_async, reason = "it becomes what is yielded")]
-            let reading = async move {
-                let admission = shared.config.read_key(parts, body, key).await;
-                go_on(&shared, &mut ready, admission)
-            };
-            ResponseFuture::reading(Box::pin(reading))
+            ResponseFuture::keyed(Keyed::new(Box::pin(flow)))
         }
     }
 }

@@ -43,6 +43,10 @@ impl<C, A> Way<C, A> {
     pub(super) fn new(carried: C, stage: A) -> Self {
         Self { carried, stage }
     }
+
+    pub(super) fn carried(self: Pin<&Self>) -> &C {
+        self.project_ref().carried
+    }
 }
 
 impl<C, A: Stage<C>> Future for Way<C, A> {
@@ -100,24 +104,38 @@ where
     }
 }
 
-/// Awaits `future`, whose output ends the way.
-pub(super) fn last<F: Future>(future: F) -> Last<F> {
-    Last { future }
+/// Awaits `future`; what `finish` makes of its output ends the way.
+pub(super) fn last<C, F, N, T>(future: F, finish: N) -> Last<F, N>
+where
+    F: Future,
+    N: FnOnce(&mut C, F::Output) -> T,
+{
+    let finish = Some(finish);
+    Last { future, finish }
 }
 
 pin_project! {
     /// See [`last`].
-    pub(super) struct Last<F> {
+    pub(super) struct Last<F, N> {
         #[pin]
         future: F,
+        finish: Option<N>,
     }
 }
 
-impl<C, F: Future> Stage<C> for Last<F> {
-    type Output = F::Output;
+impl<C, F, N, T> Stage<C> for Last<F, N>
+where
+    F: Future,
+    N: FnOnce(&mut C, F::Output) -> T,
+{
+    type Output = T;
 
-    fn poll(self: Pin<&mut Self>, _: &mut C, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.project().future.poll(cx)
+    fn poll(self: Pin<&mut Self>, carried: &mut C, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.project();
+        let output = ready!(this.future.poll(cx));
+        let finish = this.finish.take();
+        let finish = finish.unwrap_or_else(|| unreachable!("polled after completion"));
+        Poll::Ready(finish(carried, output))
     }
 }
 
@@ -134,7 +152,7 @@ mod tests {
             match *carried {
                 100.. => Next::Done(0),
                 10.. => Next::Aside(Box::pin(ready(*carried))),
-                sum => Next::On(last(ready(sum))),
+                sum => Next::On(last(ready(sum), |_, sum| sum)),
             }
         })
     }
@@ -164,7 +182,7 @@ mod tests {
             let _held = held;
         };
         let way = then(first, |(): &mut (), ()| {
-            let next: Next<_, ()> = Next::On(last(pending()));
+            let next: Next<_, ()> = Next::On(last(pending(), |(), ()| ()));
             next
         });
         let way = Way::new((), way);
