@@ -10,7 +10,8 @@
 //! The key was used before, with another request. Use a new key for a new operation; do
 //! not retry this one.
 //! ## idempotency_in_flight
-//! The first request with this key still runs. Retry after `Retry-After`.
+//! The first request with this key still runs. Retry after `Retry-After`, which grows with the
+//! time it has run.
 //! ## idempotency_result_unavailable
 //! The operation was carried out, and its answer was not kept. Do not retry; look the
 //! result up.

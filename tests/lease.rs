@@ -118,7 +118,8 @@ async fn a_lease_is_renewed_for_as_long_as_the_handler_runs() {
         let busy = node.send().await;
         assert_eq!(busy.code(), "idempotency_in_flight");
         let after: u64 = busy.header("retry-after").unwrap().parse().unwrap();
-        assert!((20..=30).contains(&after), "{after}");
+        // The lease is never older than a third of it.
+        assert!((1..=10).contains(&after), "{after}");
     }
     assert!(
         store.calls(Verb::Renew) >= 28,

@@ -46,7 +46,8 @@ pub enum Unkept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum InFlight {
-    /// Refuse it at once with 409 and `Retry-After`. The default.
+    /// Refuse it at once with 409 and `Retry-After`: as long again as the lease tells that
+    /// the request has run, 1 s to 60 s, and never longer than the lease is left. The default.
     #[default]
     Reject,
     /// Let it wait, at most this long, and answer it with the first result. If that is not
@@ -230,11 +231,21 @@ impl Config {
 
     /// The response that refuses a request; `wait` is how long the reason may last.
     pub(crate) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Response<Bytes> {
+        let wait = match kind {
+            RejectionKind::InFlight => wait.map(|left| self.worth_waiting(left)),
+            _ => wait,
+        };
         #[cfg(feature = "grpc")]
         if self.protocol == Protocol::Grpc {
             return crate::grpc::refuse(kind, self.contract.status(kind), wait);
         }
         self.contract.reject(kind, wait)
+    }
+
+    /// When to look again at an operation that has `left` of its lease: after as long as it
+    /// has run already, as far as the lease tells, and when it may be taken over at the latest.
+    fn worth_waiting(&self, left: Duration) -> Duration {
+        left.min(self.lease.saturating_sub(left))
     }
 
     /// Tells `tracing` and every observer.
@@ -291,6 +302,29 @@ impl fmt::Debug for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_operation_is_looked_at_again_after_as_long_as_it_has_run() {
+        let config = Config::default();
+        // Of 30 s; of a longer lease nothing is known.
+        let table = [
+            (30, 0),
+            (29, 1),
+            (20, 10),
+            (15, 15),
+            (12, 12),
+            (1, 1),
+            (0, 0),
+            (45, 0),
+        ];
+        for (left, wait) in table.map(|(left, wait)| (secs(left), secs(wait))) {
+            assert_eq!(config.worth_waiting(left), wait, "{left:?}");
+        }
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
 
     #[test]
     fn a_key_in_a_json_body_changes_nothing_for_grpc() {

@@ -99,7 +99,8 @@ async fn a_call_in_flight() {
     let Retry::In(wait) = refused(&second, Code::Aborted, "IDEMPOTENCY_IN_FLIGHT") else {
         panic!("it may be retried, and is told when");
     };
-    assert!(wait > Duration::from_secs(1) && wait <= Duration::from_secs(30));
+    // About as long as it has run, which is not long.
+    assert!(wait >= Duration::from_millis(100) && wait <= Duration::from_secs(15));
     gate.open();
     first.await.unwrap().unwrap();
 }
