@@ -129,12 +129,23 @@ impl PieceDigest {
 
 /// Lower-case hexadecimal of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
     let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.extend([digit(byte >> 4), digit(byte & 0xF)]);
-    }
+    push_hex(&mut text, bytes);
     text
+}
+
+/// Adds `bytes` in lower-case hexadecimal.
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for bytes in bytes.chunks(32) {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 0xF)];
+        }
+        let digits = std::str::from_utf8(&digits[..bytes.len() * 2]);
+        text.push_str(digits.unwrap_or_else(|_| unreachable!("digits are ASCII")));
+    }
 }
 
 #[cfg(test)]
@@ -189,5 +200,8 @@ mod tests {
     #[test]
     fn hexadecimal_is_lower_case_and_padded() {
         assert_eq!(hex(&[0x00, 0x0f, 0xff]), "000fff");
+        let bytes: Vec<u8> = (0..70).collect();
+        let each: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex(&bytes), each);
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::random;
 use crate::{record::Record, record_key::RecordKey};
 
 /// A claim that was won, for a bounded, renewable time.
@@ -135,11 +136,8 @@ impl LeaseToken {
     ///
     /// If the operating system has no randomness to give.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "without randomness no lease is safe")]
     pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the operating system has no randomness");
-        Self(bytes)
+        Self(random::sixteen())
     }
 
     /// A token from what a store kept of it.

@@ -76,6 +76,7 @@ mod lease;
 mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod random;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod resilient;
