@@ -8,15 +8,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use redis::{Client, ConnectionAddr, ConnectionInfo, RedisResult, ServerErrorKind, Value};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
 use super::{
     fault::{Homeless, not_sent},
-    line::Line,
+    line::{Deadline, Line},
     script::{self, Call, Form, Owner},
     slots::{self, Node, Range, redirection, slot_of},
 };
@@ -51,15 +50,13 @@ impl Cluster {
         &self,
         call: &Call<'_>,
         form: Form,
-        patience: Duration,
+        deadline: Deadline,
     ) -> Result<Vec<Value>, StoreError> {
-        let deadline = Instant::now() + patience;
-        let left = || deadline.saturating_duration_since(Instant::now());
-        let mut node = self.primary_of(slot_of(call.key), left()).await?;
+        let mut node = self.primary_of(slot_of(call.key), deadline).await?;
         let mut owner = Owner::Settled;
         for _ in 0..=MOST_REDIRECTIONS {
             let line = self.line(&node).map_err(not_sent)?;
-            let asked = line.ask(&call.commands(form, owner), left()).await;
+            let asked = line.ask(call.commands(form, owner), deadline).await;
             let replies = asked.inspect_err(|_| self.distrust())?;
             match self.redirected(&replies, owner, &node) {
                 Some((next, its)) => (node, owner) = (next, its),
@@ -93,10 +90,10 @@ impl Cluster {
         }
     }
 
-    async fn primary_of(&self, slot: u16, patience: Duration) -> Result<Node, StoreError> {
+    async fn primary_of(&self, slot: u16, deadline: Deadline) -> Result<Node, StoreError> {
         let known = Arc::clone(&self.state().ranges);
         let ranges = match known.is_empty() {
-            true => self.survey(patience).await?,
+            true => self.survey(deadline).await?,
             false => known,
         };
         let range = ranges
@@ -112,11 +109,11 @@ impl Cluster {
     }
 
     /// Asks all servers known who has which slot; the first to answer is believed.
-    async fn survey(&self, patience: Duration) -> Result<Arc<[Range]>, StoreError> {
+    async fn survey(&self, deadline: Deadline) -> Result<Arc<[Range]>, StoreError> {
         let mut asked = JoinSet::new();
         for node in self.known() {
             let line = self.line(&node).map_err(not_sent)?;
-            asked.spawn(async move { ranges_at(&line, &node, patience).await });
+            asked.spawn(async move { ranges_at(&line, &node, deadline).await });
         }
         let mut error = StoreError::not_applied(Homeless);
         while let Some(answer) = asked.join_next().await {
@@ -157,8 +154,8 @@ impl Cluster {
     }
 
     /// The servers with slots, by a map read anew.
-    pub(super) async fn primaries(&self, patience: Duration) -> Result<Vec<Arc<Line>>, StoreError> {
-        self.survey(patience).await?;
+    pub(super) async fn primaries(&self, deadline: Deadline) -> Result<Vec<Arc<Line>>, StoreError> {
+        self.survey(deadline).await?;
         Ok(self.state().lines.values().cloned().collect())
     }
 
@@ -189,10 +186,10 @@ impl Cluster {
     }
 }
 
-async fn ranges_at(line: &Line, node: &Node, patience: Duration) -> Result<Vec<Range>, StoreError> {
+async fn ranges_at(line: &Line, node: &Node, deadline: Deadline) -> Result<Vec<Range>, StoreError> {
     let mut commands = redis::pipe();
     commands.cmd("CLUSTER").arg("SLOTS");
-    let replies = line.ask(&commands, patience).await?;
+    let replies = line.ask(commands, deadline).await?;
     let ranges = replies.first().and_then(|reply| slots::ranges(reply, node));
     ranges
         .filter(|ranges| !ranges.is_empty())

@@ -4,7 +4,10 @@ use std::{error::Error, time::Duration};
 
 use redis::{RedisError, Value, from_redis_value};
 
-use super::{line::Line, servers::Servers};
+use super::{
+    line::{Deadline, Line},
+    servers::Servers,
+};
 use crate::store::StoreError;
 
 /// Why a [`RedisStore`](super::RedisStore) refuses a server. The text says what to do
@@ -89,7 +92,7 @@ impl Servers {
     /// Refuses servers that do not keep the promise, and warns of those that might not.
     pub(super) async fn check(&self) -> Result<(), ConnectError> {
         let is_cluster = matches!(self, Self::Cluster(_));
-        let primaries = match self.primaries(PATIENCE).await {
+        let primaries = match self.primaries(Deadline::within(PATIENCE)).await {
             Ok(primaries) => primaries,
             Err(source) => return Err(self.explained(source).await),
         };
@@ -125,7 +128,7 @@ impl Info {
         let server = line.address();
         let mut commands = redis::pipe();
         commands.cmd("INFO");
-        let asked = line.ask(&commands, PATIENCE).await;
+        let asked = line.ask(commands, Deadline::within(PATIENCE)).await;
         let reply = asked.map(|mut replies| replies.pop().unwrap_or(Value::Nil));
         match reply {
             Ok(Value::ServerError(error)) => Err(ConnectError::Silent {

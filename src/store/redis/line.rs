@@ -21,6 +21,20 @@ pub(super) struct Line {
     connecting: tokio::sync::Mutex<u64>,
 }
 
+/// By when an answer is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    at: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    pub(super) fn within(patience: Duration) -> Self {
+        let at = Instant::now() + patience;
+        Self { at, patience }
+    }
+}
+
 #[derive(Clone)]
 struct Connection {
     wire: aio::MultiplexedConnection,
@@ -50,34 +64,45 @@ impl Line {
     /// many as the commands.
     pub(super) async fn ask(
         &self,
-        commands: &Pipeline,
-        patience: Duration,
+        commands: Pipeline,
+        deadline: Deadline,
     ) -> Result<Vec<Value>, StoreError> {
-        let deadline = Instant::now() + patience;
-        let silent = || Silent(patience);
-        let connection = match timeout_at(deadline, self.connection()).await {
-            Ok(connection) => connection.map_err(not_sent)?,
-            Err(_) => return Err(StoreError::not_applied(silent())),
+        let Connection { mut wire, number } = match self.standing() {
+            Some(connection) => connection,
+            None => Box::pin(self.connection(deadline)).await?,
         };
-        let mut wire = connection.wire;
-        let sent = wire.send_packed_commands(commands, 0, commands.len());
-        let error = match timeout_at(deadline, sent).await {
+        // Boxed, as it takes a kilobyte, which would be moved with whatever holds it.
+        let sent = Box::pin(async move {
+            let count = commands.len();
+            wire.send_packed_commands(&commands, 0, count).await
+        });
+        let error = match timeout_at(deadline.at, sent).await {
             Ok(Ok(replies)) => return Ok(replies),
             Ok(Err(error)) => lost(error),
-            Err(_) => StoreError::unknown(silent()),
+            Err(_) => StoreError::unknown(Silent(deadline.patience)),
         };
-        self.discard(connection.number);
+        self.discard(number);
         Err(error)
     }
 
-    async fn connection(&self) -> RedisResult<Connection> {
-        if let Some(connection) = &*self.current() {
-            return Ok(connection.clone());
+    /// The connection that stands.
+    fn standing(&self) -> Option<Connection> {
+        self.current().clone()
+    }
+
+    /// Apart and boxed by its caller, as it is rare.
+    async fn connection(&self, deadline: Deadline) -> Result<Connection, StoreError> {
+        match timeout_at(deadline.at, self.new_connection()).await {
+            Ok(connection) => connection.map_err(not_sent),
+            Err(_) => Err(StoreError::not_applied(Silent(deadline.patience))),
         }
+    }
+
+    async fn new_connection(&self) -> RedisResult<Connection> {
         let mut number = self.connecting.lock().await;
         // Another call may have connected meanwhile.
-        if let Some(connection) = &*self.current() {
-            return Ok(connection.clone());
+        if let Some(connection) = self.standing() {
+            return Ok(connection);
         }
         *number += 1;
         let number = *number;

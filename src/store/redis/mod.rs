@@ -89,13 +89,13 @@ use redis::{Client, IntoConnectionInfo};
 pub use self::connect::ConnectError;
 use self::{
     cluster::Cluster,
-    line::Line,
+    line::{Deadline, Line},
     script::{Call, Replicas, Reply},
     servers::Servers,
     wakeups::Wakeups,
 };
 use super::StoreError;
-use crate::record_key::RecordKey;
+use crate::{digest::push_hex, record_key::RecordKey};
 
 /// Keeps keys, leases and records in Redis or Valkey. See the
 /// [module documentation](self) for what that promises.
@@ -237,13 +237,17 @@ impl RedisStore {
 
     /// What a key is called in the server.
     fn name(&self, key: &RecordKey) -> String {
-        [&*self.0.settings.prefix, &*key.to_string()].concat()
+        let prefix = &self.0.settings.prefix;
+        let mut name = String::with_capacity(prefix.len() + 2 * key.as_bytes().len());
+        name.push_str(prefix);
+        push_hex(&mut name, key.as_bytes());
+        name
     }
 
     async fn run(&self, call: &Call<'_>) -> Result<Reply, StoreError> {
         let waits = call.replicas.map_or(Duration::ZERO, |it| it.patience);
         let patience = self.0.settings.timeout.saturating_add(waits);
-        self.servers().run(call, patience).await
+        self.servers().run(call, Deadline::within(patience)).await
     }
 }
 

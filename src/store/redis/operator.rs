@@ -8,7 +8,7 @@ use http::Response;
 use super::{
     RedisStore,
     fault::{Restless, Unexpected},
-    packing::{self, Header, micros},
+    packing::{self, Header, decimal, micros},
     script::{self, Answer, Call, Script},
     verbs::LOOKS,
 };
@@ -42,7 +42,7 @@ impl RedisStore {
     async fn forget_readable(&self, key: &RecordKey) -> Result<Standing, StoreError> {
         for _ in 0..LOOKS {
             let seen = self.look(key).await?;
-            let (standing, fence, state) = match (seen.answer, seen.record()?) {
+            let (standing, fence, state) = match (seen.answer, seen.into_record()?) {
                 (Answer::Absent, _) => return Ok(Standing::Absent),
                 (Answer::InFlight { fence, remaining }, _) => {
                     (Standing::InFlight { remaining }, fence, b"F")
@@ -52,7 +52,7 @@ impl RedisStore {
                 }
                 _ => continue,
             };
-            let fence = fence.to_string();
+            let fence = decimal(fence.get());
             let arguments = [fence.as_bytes(), state, self.channel()];
             let answer = self.operate(&script::FORGET, key, &arguments).await?;
             if answer == Answer::Applied {
@@ -90,7 +90,7 @@ impl RedisStore {
             }
             let lapsed = Header::read(&seen.value)?;
             let record = Record::answer(lapsed.fingerprint, response).encoded();
-            let fence = lapsed.fence.to_string();
+            let fence = decimal(lapsed.fence.get());
             let fingerprint = packing::fingerprint(lapsed.fingerprint);
             let arguments: [&[u8]; 4] = [
                 fence.as_bytes(),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::fault::NotARecord;
 use crate::{
@@ -20,15 +20,16 @@ const COMPLETED: u8 = b'C';
 
 /// The record under a key, if `value` is what a lease with this fence completed; `None` if
 /// the key has changed meanwhile.
-pub(super) fn record(value: &Bytes, fence: Fence) -> Result<Option<Record>, StoreError> {
+pub(super) fn record(mut value: Bytes, fence: Fence) -> Result<Option<Record>, StoreError> {
     if value.is_empty() {
         return Ok(None);
     }
-    let header = Header::read(value)?;
+    let header = Header::read(&value)?;
     if !header.is_completed || header.fence != fence {
         return Ok(None);
     }
-    let record = Record::decode(value.slice(HEADER..)).map_err(StoreError::corrupt)?;
+    value.advance(HEADER);
+    let record = Record::decode(value).map_err(StoreError::corrupt)?;
     Ok(Some(record))
 }
 
@@ -66,9 +67,40 @@ pub(super) fn fingerprint(fingerprint: Fingerprint) -> [u8; 33] {
 
 /// A duration as an argument of a script. A century stands for all longer ones: sums of
 /// them stay below 2^53 microseconds.
-pub(super) fn micros(duration: Duration) -> String {
+pub(super) fn micros(duration: Duration) -> Decimal {
     const CENTURY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
-    duration.min(CENTURY).as_micros().to_string()
+    let duration = duration.min(CENTURY);
+    decimal(duration.as_secs() * 1_000_000 + u64::from(duration.subsec_micros()))
+}
+
+/// A number as an argument of a script.
+pub(super) fn decimal(mut number: u64) -> Decimal {
+    let mut decimal = Decimal {
+        digits: [b'0'; 20],
+        first: 19,
+    };
+    for (at, digit) in decimal.digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            decimal.first = at;
+            break;
+        }
+    }
+    decimal
+}
+
+/// See [`decimal`].
+pub(super) struct Decimal {
+    digits: [u8; 20],
+    /// Where they begin; they end at the end.
+    first: usize,
+}
+
+impl Decimal {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.first..]
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +120,7 @@ mod tests {
     }
 
     fn read(value: Vec<u8>, fence: u64) -> Result<Option<Record>, StoreErrorKind> {
-        record(&value.into(), Fence::new(fence)).map_err(|error| error.kind())
+        record(value.into(), Fence::new(fence)).map_err(|error| error.kind())
     }
 
     #[test]
@@ -113,7 +145,15 @@ mod tests {
 
     #[test]
     fn durations_are_bounded() {
-        assert_eq!(micros(Duration::from_millis(3)), "3000");
-        assert_eq!(micros(Duration::MAX), "3155760000000000");
+        assert_eq!(micros(Duration::from_millis(3)).as_bytes(), b"3000");
+        assert_eq!(micros(Duration::from_nanos(1_999)).as_bytes(), b"1");
+        assert_eq!(micros(Duration::MAX).as_bytes(), b"3155760000000000");
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            assert_eq!(decimal(number).as_bytes(), number.to_string().as_bytes());
+        }
     }
 }

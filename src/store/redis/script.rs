@@ -93,8 +93,8 @@ impl Call<'_> {
             add(wait);
         }
         if self.brings_value {
-            let mut get = redis::cmd("GETRANGE");
-            get.arg(self.key).arg(0).arg(-1);
+            let mut get = Cmd::with_capacity(4, self.key.len() + 11);
+            get.arg(b"GETRANGE").arg(self.key).arg(b"0").arg(b"-1");
             add(get);
         }
         commands
@@ -152,9 +152,9 @@ pub(super) struct Reply {
 impl Reply {
     /// The record that stands there; `None` if there is none, or if the key has changed
     /// since the script ran.
-    pub(super) fn record(&self) -> Result<Option<Record>, StoreError> {
+    pub(super) fn into_record(self) -> Result<Option<Record>, StoreError> {
         match self.answer {
-            Answer::Completed { fence, .. } => packing::record(&self.value, fence),
+            Answer::Completed { fence, .. } => packing::record(self.value, fence),
             _ => Ok(None),
         }
     }

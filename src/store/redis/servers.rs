@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{RedisResult, Value, aio::PubSub};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::{
     cluster::Cluster,
     fault::{Homeless, not_sent},
-    line::Line,
+    line::{Deadline, Line},
     script::{Call, Form, Owner, Reply, is_unknown_script},
 };
 use crate::store::StoreError;
@@ -24,13 +24,11 @@ impl Servers {
     pub(super) async fn run(
         &self,
         call: &Call<'_>,
-        patience: Duration,
+        deadline: Deadline,
     ) -> Result<Reply, StoreError> {
-        let deadline = Instant::now() + patience;
-        let mut replies = self.ask(call, Form::Hash, patience).await?;
+        let mut replies = self.ask(call, Form::Hash, deadline).await?;
         if is_unknown_script(&replies) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            replies = self.ask(call, Form::Text, left).await?;
+            replies = Box::pin(self.ask(call, Form::Text, deadline)).await?;
         }
         call.reply(replies)
     }
@@ -39,22 +37,22 @@ impl Servers {
         &self,
         call: &Call<'_>,
         form: Form,
-        patience: Duration,
+        deadline: Deadline,
     ) -> Result<Vec<Value>, StoreError> {
         match self {
             Self::One(line) => {
-                line.ask(&call.commands(form, Owner::Settled), patience)
+                line.ask(call.commands(form, Owner::Settled), deadline)
                     .await
             }
-            Self::Cluster(cluster) => cluster.ask(call, form, patience).await,
+            Self::Cluster(cluster) => Box::pin(cluster.ask(call, form, deadline)).await,
         }
     }
 
     /// The servers that take writes.
-    pub(super) async fn primaries(&self, patience: Duration) -> Result<Vec<Arc<Line>>, StoreError> {
+    pub(super) async fn primaries(&self, deadline: Deadline) -> Result<Vec<Arc<Line>>, StoreError> {
         match self {
             Self::One(line) => Ok(vec![Arc::clone(line)]),
-            Self::Cluster(cluster) => cluster.primaries(patience).await,
+            Self::Cluster(cluster) => cluster.primaries(deadline).await,
         }
     }
 
@@ -87,11 +85,11 @@ impl Servers {
         channel: &str,
         patience: Duration,
     ) -> Result<(), StoreError> {
-        let mut commands = redis::pipe();
-        commands.cmd("PUBLISH").arg(channel).arg("");
         let mut failed = StoreError::not_applied(Homeless);
         for line in self.known().map_err(not_sent)? {
-            match line.ask(&commands, patience).await {
+            let mut commands = redis::pipe();
+            commands.cmd("PUBLISH").arg(channel).arg("");
+            match line.ask(commands, Deadline::within(patience)).await {
                 Ok(_) => return Ok(()),
                 Err(error) => failed = error,
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     RedisStore,
     fault::{Restless, Unconfirmed, Unexpected},
-    packing::{self, micros},
+    packing::{self, decimal, micros},
     script::{self, Answer, Call, Replicas, Reply, Script},
 };
 use crate::{
@@ -27,7 +27,7 @@ impl Store for RedisStore {
                     self.confirm(&reply)?;
                     Claimed::Acquired(claim.won(fence, attempt))
                 }
-                Answer::Completed { remaining, .. } => match reply.record()? {
+                Answer::Completed { remaining, .. } => match reply.into_record()? {
                     Some(record) => Claimed::Completed { record, remaining },
                     None => continue,
                 },
@@ -107,7 +107,7 @@ impl RedisStore {
         more: &[&[u8]],
         replicas: Option<Replicas>,
     ) -> Result<Completion, StoreError> {
-        let fence = lease.fence().to_string();
+        let fence = decimal(lease.fence().get());
         let mut arguments: Vec<&[u8]> = Vec::with_capacity(2 + more.len());
         let token = lease.token();
         arguments.extend([token.as_bytes(), fence.as_bytes()]);
@@ -149,7 +149,7 @@ impl RedisStore {
             }
             let reply = self.look(key).await?;
             answer = reply.answer;
-            if let Some(record) = reply.record()? {
+            if let Some(record) = reply.into_record()? {
                 return Ok(Standing::Completed(record));
             }
         }
