@@ -34,7 +34,8 @@ where
     F: Future<Output = Result<T, StoreError>>,
 {
     Call {
-        sent: within(config.store_deadline, sent),
+        sent,
+        limit: Limit::new(config.store_deadline),
         config,
         verb,
         key,
@@ -47,7 +48,8 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub(super) struct Call<'a, F> {
         #[pin]
-        sent: Within<F>,
+        sent: F,
+        limit: Limit,
         config: &'a Config,
         verb: Verb,
         key: &'a RecordKey,
@@ -64,8 +66,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (config, verb, key) = (this.config, *this.verb, *this.key);
-        let result = ready!(this.sent.poll(cx))
-            .unwrap_or_else(|| Err(StoreError::unknown(NoAnswer(config.store_deadline))));
+        let result = match this.sent.poll(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending => {
+                ready!(this.limit.poll(cx));
+                Err(StoreError::unknown(NoAnswer(config.store_deadline)))
+            }
+        };
         if let Some(began) = this.began {
             let elapsed = began.elapsed();
             config.emit(&Event::StoreCalled { verb, elapsed });
@@ -77,13 +84,10 @@ where
     }
 }
 
-/// The output of `future`, or `None` after `limit`. What is ready at once costs no timer.
+/// The output of `future`, or `None` after `limit`.
 pub(super) fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
-    Within {
-        future,
-        limit,
-        timer: None,
-    }
+    let limit = Limit::new(limit);
+    Within { future, limit }
 }
 
 pin_project! {
@@ -92,8 +96,7 @@ pin_project! {
     pub(super) struct Within<F> {
         #[pin]
         future: F,
-        limit: Duration,
-        timer: Option<Pin<Box<Sleep>>>,
+        limit: Limit,
     }
 }
 
@@ -102,12 +105,29 @@ impl<F: Future> Future for Within<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(output) = this.future.poll(cx) {
-            return Poll::Ready(Some(output));
+        match this.future.poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => this.limit.poll(cx).map(|()| None),
         }
-        let timer = this
+    }
+}
+
+/// A time that begins when it is first asked about: what is ready at once costs no timer.
+struct Limit {
+    after: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Limit {
+    fn new(after: Duration) -> Self {
+        Self { after, timer: None }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let after = self.after;
+        let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(time::sleep(*this.limit)));
-        timer.as_mut().poll(cx).map(|()| None)
+            .get_or_insert_with(|| Box::pin(time::sleep(after)));
+        timer.as_mut().poll(cx)
     }
 }

@@ -15,27 +15,24 @@ use crate::{
     store::{Claim, Claimed, Completion, Lease, Store, StoreError, StoreErrorKind},
 };
 
-/// Claims, and sends the same claim again while the store does not answer: the lease token
-/// makes a resend harmless.
+/// Sends a claim.
+pub(super) fn claim<'a, S: Store>(
+    node: &'a Node<S>,
+    config: &'a Config,
+    claim: &'a Claim<'a>,
+) -> Call<'a, impl Future<Output = Result<Claimed, StoreError>>> {
+    call(config, Verb::Claim, claim.key(), node.store.claim(claim))
+}
+
+/// Sends the same claim again while the store does not answer, `error` at first: the lease
+/// token makes a resend harmless.
 ///
 /// If nobody knows in the end whether the claim was applied, the request is refused, and
 /// the key is given back in the background as soon as the store can be reached.
-pub(super) async fn claim<S: Store>(
+pub(super) async fn claim_again<S: Store>(
     node: &Arc<Node<S>>,
     config: &Arc<Config>,
-    claim: &Claim<'_>,
-) -> Result<Claimed, StoreError> {
-    match send(node, config, claim).await {
-        Err(error) => Box::pin(claim_again(node, config, claim, error)).await,
-        claimed => claimed,
-    }
-}
-
-/// The first attempt has failed. Apart and boxed, as it is rare.
-async fn claim_again<S: Store>(
-    node: &Arc<Node<S>>,
-    config: &Arc<Config>,
-    claim: &Claim<'_>,
+    again: &Claim<'_>,
     mut error: StoreError,
 ) -> Result<Claimed, StoreError> {
     let mut in_doubt = false;
@@ -47,25 +44,17 @@ async fn claim_again<S: Store>(
         }
         time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        error = match send(node, config, claim).await {
+        error = match claim(node, config, again).await {
             Ok(claimed) => return Ok(claimed),
             Err(error) => error,
         };
     }
     if in_doubt {
-        let (key, claim) = (*claim.key(), claim.rebind(&ANY));
-        let given_back = give_back(Arc::clone(node), Arc::clone(config), key, claim);
+        let (key, again) = (*again.key(), again.rebind(&ANY));
+        let given_back = give_back(Arc::clone(node), Arc::clone(config), key, again);
         node.tasks.spawn(given_back);
     }
     Err(error)
-}
-
-fn send<'a, S: Store>(
-    node: &'a Node<S>,
-    config: &'a Config,
-    claim: &'a Claim<'a>,
-) -> Call<'a, impl Future<Output = Result<Claimed, StoreError>>> {
-    call(config, Verb::Claim, claim.key(), node.store.claim(claim))
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -89,13 +78,13 @@ async fn give_back<S: Store>(
     node: Arc<Node<S>>,
     config: Arc<Config>,
     key: RecordKey,
-    claim: Claim<'static>,
+    again: Claim<'static>,
 ) {
-    let claim = claim.rebind(&key);
+    let again = again.rebind(&key);
     let deadline = Instant::now() + config.lease;
     while Instant::now() < deadline {
         time::sleep(PAUSE).await;
-        match send(&node, &config, &claim).await {
+        match claim(&node, &config, &again).await {
             // Not ours after all, but lapsed: what was attempted must not be forgotten.
             Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => return,
             Ok(Claimed::Acquired(lease)) => {

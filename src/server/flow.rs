@@ -13,7 +13,7 @@ use super::{
     admission::Operation,
     call::within,
     carried::Carried,
-    claim::claim,
+    claim::{claim, claim_again},
     config::{Config, StoreFailure},
     flight::Flight,
     follow::{Followed, Patience},
@@ -173,8 +173,13 @@ impl<S: Store> Shared<S> {
             loop {
                 pledge::give();
                 let sent = Instant::now();
-                let claimed = self.claim_for(key, fingerprint);
-                let claimed = claim(&self.node, &self.config, &claimed).await?;
+                let (node, config) = (&self.node, &self.config);
+                let ours = self.claim_for(key, fingerprint);
+                let claimed = match claim(node, config, &ours).await {
+                    Ok(claimed) => claimed,
+                    // Boxed, as all that is rare.
+                    Err(error) => Box::pin(claim_again(node, config, &ours, error)).await?,
+                };
                 if let Claimed::InFlight { fence, remaining } = claimed {
                     if patience.may_wait() {
                         pledge::take_back();
