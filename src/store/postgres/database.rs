@@ -51,7 +51,8 @@ impl Database {
         sent: &mut Sent,
     ) -> Result<Option<PgRow>, StoreError> {
         for _ in 0..ROUNDS {
-            let acquired = self.pool.acquire().await;
+            // Boxed, as it takes 8 KiB, which would be moved with whatever holds it.
+            let acquired = Box::pin(self.pool.acquire()).await;
             let mut connection = Borrowed::new(acquired.map_err(|error| sent.failed(error))?);
             let before = mem::replace(sent, Sent::InDoubt);
             let question = bind(sqlx::query(statement.clone()));
