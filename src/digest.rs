@@ -101,7 +101,7 @@ pub(crate) struct PieceDigest {
 
 impl PieceDigest {
     /// Adds a part before the pieces.
-    pub(crate) fn part(mut self, part: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn part(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
         let part = part.as_ref();
         self.digest.update((part.len() as u64).to_be_bytes());
         self.digest.update(part);
@@ -121,9 +121,9 @@ impl PieceDigest {
     }
 
     /// The digest of everything added.
-    pub(crate) fn finish(mut self) -> [u8; 32] {
+    pub(crate) fn finish(&mut self) -> [u8; 32] {
         self.digest.update(self.length.to_be_bytes());
-        self.digest.finalize().into()
+        self.digest.finalize_reset().into()
     }
 }
 

@@ -158,11 +158,12 @@ impl FingerprintState {
     /// [`custom`](Self::custom) state, which holds its own parts.
     #[must_use]
     pub fn and(mut self, part: impl AsRef<[u8]>) -> Self {
-        self.0 = match self.0 {
-            State::Exact(digest) => State::Exact(digest.part("and").part(part)),
-            State::Json(arriving) => State::Json(Box::new(arriving.and(part.as_ref()))),
-            custom @ State::Custom(_) => custom,
+        let digest = match &mut self.0 {
+            State::Exact(digest) => digest,
+            State::Json(arriving) => arriving.head(),
+            State::Custom(_) => return self,
         };
+        digest.part("and").part(part);
         self
     }
 
@@ -181,8 +182,8 @@ impl FingerprintState {
     #[must_use]
     pub fn finish(self) -> Fingerprint {
         match self.0 {
-            State::Exact(digest) => Fingerprint::from_parts(1, digest.finish()),
-            State::Json(arriving) => arriving.finish(),
+            State::Exact(mut digest) => Fingerprint::from_parts(1, digest.finish()),
+            State::Json(mut arriving) => arriving.finish(),
             State::Custom(accumulate) => accumulate.finish(),
         }
     }

@@ -272,6 +272,48 @@ fn objects_out_of_order_inside_each_other() {
     assert_eq!(wide(&mut (0..5000)), wide(&mut (0..5000).rev()));
 }
 
+/// A short object out of order is put in order at once, and of a long one the order is noted.
+#[test]
+fn short_and_long_objects_in_one_another() {
+    let ignoring = JsonFingerprint::new().ignore("/same_start_b/y");
+    let only = JsonFingerprint::new().only(["/same_start_b/z", "/same_start_a/0/e"]);
+    for length in (3980..4100).chain([1, 9000]) {
+        let fill = "x".repeat(length);
+        let tangled = format!(
+            r#"{{"same_start_b":{{"z":"{fill}","y":{{"d":1,"c":[2]}}}},"same_start_a":[{{"f":0,"e":1}},3]}}"#
+        );
+        let sorted = format!(
+            r#"{{"same_start_a":[{{"e":1,"f":0}},3],"same_start_b":{{"y":{{"c":[2],"d":1}},"z":"{fill}"}}}}"#
+        );
+        let other = sorted.replace("[2]", "[4]");
+        assert!(
+            compared(&JsonFingerprint::new(), &tangled, &sorted),
+            "{length}"
+        );
+        assert!(
+            !compared(&JsonFingerprint::new(), &tangled, &other),
+            "{length}"
+        );
+        let without = sorted.replace(r#""y":{"c":[2],"d":1},"#, "");
+        assert!(compared(&ignoring, &tangled, &without), "{length}");
+        assert!(
+            !compared(&ignoring, &tangled, &without.replace('3', "5")),
+            "{length}"
+        );
+        let least = format!(r#"{{"same_start_b":{{"z":"{fill}"}},"same_start_a":[{{"e":1}}]}}"#);
+        assert!(compared(&only, &tangled, &least), "{length}");
+        assert!(
+            !compared(&only, &tangled, &least.replace('1', "6")),
+            "{length}"
+        );
+        let twice = tangled.replace(r#""d""#, r#""c""#);
+        assert!(
+            !compared(&JsonFingerprint::new(), &twice, &format!("{twice} ")),
+            "{length}"
+        );
+    }
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -11,8 +11,7 @@ pub(super) fn meaning(text: &[u8]) -> Option<Vec<u8>> {
     let mut scanner = Scanner::new(Arc::new(Selection::default()));
     let mut spelled = Vec::with_capacity(text.len());
     scanner.feed(text).ok()?;
-    scanner
-        .finish(|piece| spelled.extend_from_slice(piece))
-        .ok()?;
+    scanner.finish().ok()?;
+    scanner.read(|piece| spelled.extend_from_slice(piece));
     Some(spelled)
 }

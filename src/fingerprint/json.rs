@@ -131,14 +131,9 @@ impl Fingerprinter for JsonFingerprint {
 /// A JSON body that is arriving.
 pub(super) struct Arriving {
     digest: PieceDigest,
-    body: Body,
-}
-
-enum Body {
-    /// It has a meaning so far. The frames are kept in case it turns out to have none.
-    Meant(Scanner, Frames),
-    /// It has none.
-    Raw(PieceDigest),
+    /// What it means so far, and its frames, in case it turns out to mean nothing. If it does,
+    /// it is in the digest as it comes.
+    meant: Option<(Scanner, Frames)>,
 }
 
 /// The version of these fingerprints.
@@ -146,52 +141,44 @@ const VERSION: u8 = 2;
 
 impl Arriving {
     fn new(digest: PieceDigest, selection: Arc<Selection>) -> Self {
-        let body = Body::Meant(Scanner::new(selection), Frames::new());
-        Self { digest, body }
+        let meant = Some((Scanner::new(selection), Frames::new()));
+        Self { digest, meant }
     }
 
-    /// Also compares `part`.
-    pub(super) fn and(mut self, part: &[u8]) -> Self {
-        self.digest = self.digest.part("and").part(part);
-        self
+    /// What is compared besides the body, which has not begun.
+    pub(super) fn head(&mut self) -> &mut PieceDigest {
+        &mut self.digest
     }
 
     pub(super) fn update(&mut self, piece: &Bytes) {
-        match &mut self.body {
-            Body::Meant(scanner, frames) => {
-                frames.push(piece.clone());
-                if scanner.feed(piece) == Err(Unfit) {
-                    let raw = digest_raw(&self.digest, frames);
-                    self.body = Body::Raw(raw);
-                }
-            }
-            Body::Raw(digest) => digest.piece(piece),
+        let Some((scanner, frames)) = &mut self.meant else {
+            return self.digest.piece(piece);
+        };
+        frames.push(piece.clone());
+        if scanner.feed(piece) == Err(Unfit) {
+            digest_raw(&mut self.digest, frames);
+            self.meant = None;
         }
     }
 
-    pub(super) fn finish(self: Box<Self>) -> Fingerprint {
-        let digest = match self.body {
-            Body::Meant(mut scanner, frames) => {
-                let meaning = digest_meaning(&self.digest, &mut scanner);
-                meaning.unwrap_or_else(|Unfit| digest_raw(&self.digest, &frames))
+    pub(super) fn finish(&mut self) -> Fingerprint {
+        let digest = &mut self.digest;
+        if let Some((scanner, frames)) = &mut self.meant {
+            match scanner.finish() {
+                Ok(()) => {
+                    digest.part("meaning");
+                    scanner.read(|piece| digest.piece(piece));
+                }
+                Err(Unfit) => digest_raw(digest, frames),
             }
-            Body::Raw(digest) => digest,
-        };
+        }
         Fingerprint::from_parts(VERSION, digest.finish())
     }
 }
 
-fn digest_meaning(head: &PieceDigest, scanner: &mut Scanner) -> Result<PieceDigest, Unfit> {
-    let mut digest = head.clone().part("meaning");
-    scanner.finish(|piece| digest.piece(piece))?;
-    Ok(digest)
-}
-
-fn digest_raw(head: &PieceDigest, frames: &Frames) -> PieceDigest {
-    let mut digest = head.clone().part("raw");
-    frames
-        .as_slice()
-        .iter()
-        .for_each(|frame| digest.piece(frame));
-    digest
+fn digest_raw(digest: &mut PieceDigest, frames: &Frames) {
+    digest.part("raw");
+    for frame in frames.as_slice() {
+        digest.piece(frame);
+    }
 }

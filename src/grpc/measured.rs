@@ -24,7 +24,7 @@ impl Measured {
     }
 
     /// Length and digest.
-    pub(super) fn finish(self) -> (u64, [u8; 32]) {
+    pub(super) fn finish(mut self) -> (u64, [u8; 32]) {
         (self.0.length(), self.0.finish())
     }
 

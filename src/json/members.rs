@@ -1,8 +1,8 @@
 //! Members, and the order in which they are read in the end.
 
-use std::{cmp::Ordering, ops::Range};
+use std::ops::Range;
 
-use super::scanner::Unfit;
+use super::{frame, scanner::Unfit};
 
 /// A member of an object, or an element of an array, in the text of a
 /// [`Scanner`](super::Scanner).
@@ -11,53 +11,106 @@ pub(super) struct Member {
     /// What its name begins with, to compare names by.
     prefix: u64,
     pub(super) start: u32,
-    /// Where its name ends; that of an element is empty.
-    pub(super) name_end: u32,
-    /// Where its value ends; its start, if it does not count.
-    pub(super) end: u32,
-    /// A container that is [`Reordered`] is in its value.
-    pub(super) nested: bool,
+    /// Where its value ends; known once [all are there](end_all).
+    end: u32,
 }
 
 impl Member {
+    /// It begins at `start`.
+    #[inline]
     pub(super) fn begin(start: u32) -> Self {
-        Self {
-            prefix: 0,
-            start,
-            name_end: start,
-            end: start,
-            nested: false,
+        let (prefix, end) = (0, start);
+        Self { prefix, start, end }
+    }
+
+    /// It begins at `start`, with a name that is the first `length` bytes of `text`, quotes
+    /// included.
+    #[inline]
+    pub(super) fn named(start: u32, text: &[u8], length: usize) -> Self {
+        let (prefix, end) = (prefix(text, length), start);
+        Self { prefix, start, end }
+    }
+
+    /// The `text` ends with its name.
+    pub(super) fn end_name(&mut self, text: &[u8]) {
+        let name = &text[self.start as usize..];
+        *self = Self::named(self.start, name, name.len());
+    }
+
+    /// Has it not read.
+    pub(super) fn leave_out(&mut self) {
+        self.end = self.start;
+    }
+
+    fn counts(&self) -> bool {
+        self.end > self.start
+    }
+
+    /// Its name and its value.
+    #[inline]
+    fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.start as usize..self.end as usize]
+    }
+
+    /// Its name, in quotes.
+    pub(super) fn quoted<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let text = &text[self.start as usize..];
+        let mut end = 1;
+        loop {
+            end = frame::text_end(text, end) + 1;
+            match text.get(end - 1) {
+                Some(b'"') => return &text[..end],
+                // It is not the quote behind this that ends the name.
+                Some(b'\\') => end += 1,
+                Some(_) => {}
+                None => return text,
+            }
         }
     }
 
-    /// Its name ends at `end`; `text` begins with it, and its quote.
-    #[inline]
-    pub(super) fn end_name(&mut self, end: u32, text: &[u8]) {
-        self.name_end = end;
-        self.prefix = prefix(text, (end - self.start) as usize);
-    }
-
     pub(super) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start as usize..self.name_end as usize]
+        let quoted = self.quoted(text);
+        &quoted[1..quoted.len() - 1]
     }
 }
 
-/// Sorts the members of an object by their names.
-pub(super) fn sort(members: &mut [Member], text: &[u8]) -> Result<Order, Unfit> {
-    let by_name = |a: &Member, b: &Member| {
-        let by_prefix = a.prefix.cmp(&b.prefix);
-        by_prefix.then_with(|| a.name(text).cmp(b.name(text)))
+/// Whether what the names of these members begin with is in order already.
+#[inline]
+pub(super) fn ascend(members: &[Member]) -> bool {
+    let mut pairs = members.windows(2);
+    pairs.all(|pair| pair[0].prefix < pair[1].prefix)
+}
+
+/// Whether the members of an object are in the order of their names, no two of which are
+/// the same.
+pub(super) fn in_order(members: &[Member], text: &[u8]) -> bool {
+    let in_order = |a: &Member, b: &Member| match a.prefix == b.prefix {
+        true => a.quoted(text) < b.quoted(text),
+        false => a.prefix < b.prefix,
     };
-    let mut pairs = members.windows(2);
-    if pairs.all(|pair| by_name(&pair[0], &pair[1]) == Ordering::Less) {
-        return Ok(Order::Kept);
+    members.windows(2).all(|pair| in_order(&pair[0], &pair[1]))
+}
+
+/// Each of the members, as they came, ends where the comma before the next one is, and the
+/// last at `end`.
+pub(super) fn end_all(members: &mut [Member], mut end: u32) {
+    for member in members.iter_mut().rev() {
+        member.end = end;
+        end = member.start - 1;
     }
-    members.sort_unstable_by(by_name);
-    let mut pairs = members.windows(2);
-    match pairs.all(|pair| by_name(&pair[0], &pair[1]) == Ordering::Less) {
-        true => Ok(Order::Changed),
-        false => Err(Unfit),
+}
+
+/// Sorts the members of an object by their names, no two of which may be the same.
+pub(super) fn sort(members: &mut [Member], text: &[u8]) -> Result<(), Unfit> {
+    members.sort_unstable_by_key(|member| member.prefix);
+    if ascend(members) {
+        return Ok(());
     }
+    for alike in members.chunk_by_mut(|a, b| a.prefix == b.prefix) {
+        // Where their names differ, their texts do.
+        alike.sort_unstable_by(|a, b| a.text(text).cmp(b.text(text)));
+    }
+    in_order(members, text).then_some(()).ok_or(Unfit)
 }
 
 /// The first eight bytes behind its quote of the name that `text` begins with, as a number.
@@ -65,23 +118,17 @@ pub(super) fn sort(members: &mut [Member], text: &[u8]) -> Result<Order, Unfit> 
 /// what follows it is taken as zeros.
 #[inline]
 fn prefix(text: &[u8], length: usize) -> u64 {
-    let kept = length.clamp(2, 9) - 1;
     match text.get(1..).and_then(<[u8]>::first_chunk) {
-        Some(first) => u64::from_be_bytes(*first) & u64::MAX << (8 * (8 - kept)),
+        Some(first) => {
+            u64::from_be_bytes(*first) & u64::MAX << (8 * 9_usize.saturating_sub(length))
+        }
         None => {
             let mut first = [0; 8];
-            let short = text.get(1..=kept).unwrap_or_default();
+            let short = text.get(1..length.min(9)).unwrap_or_default();
             first[..short.len()].copy_from_slice(short);
             u64::from_be_bytes(first)
         }
     }
-}
-
-/// Whether members are to be read in the order they stand in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Kept,
-    Changed,
 }
 
 /// The containers that are to be read otherwise than they stand: in another order, or with
@@ -90,6 +137,8 @@ pub(super) enum Order {
 pub(super) struct Reordered {
     containers: Vec<Container>,
     members: Vec<Member>,
+    /// Where the members of one container are put in order.
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -98,31 +147,51 @@ struct Container {
     members: Range<usize>,
 }
 
+/// A container no longer than this is put in order at once: that is within what a processor
+/// has at hand, and moves no byte oftener than containers can be nested.
+const SHORT: usize = 4096;
+
 impl Reordered {
-    /// Has the container at `span` read as these members.
-    pub(super) fn add(&mut self, span: Range<u32>, members: &[Member]) {
-        if self.containers.is_empty() {
-            self.containers.reserve(8);
-            self.members.reserve(32);
+    /// Has the container that `text` ends with, and that begins at `start`, read as these
+    /// members.
+    pub(super) fn add(&mut self, text: &mut Vec<u8>, start: u32, members: &[Member]) {
+        let counting = members.iter().filter(|member| member.counts());
+        if text.len() - start as usize <= SHORT {
+            return self.rewrite(text, start, counting);
         }
         let begin = self.members.len();
-        let counts = |member: &&Member| member.end > member.start;
-        match members.iter().all(|member| counts(&member)) {
-            true => self.members.extend_from_slice(members),
-            false => self.members.extend(members.iter().filter(counts)),
-        }
+        self.members.extend(counting);
         self.containers.push(Container {
-            span,
+            span: start..offset(text.len()),
             members: begin..self.members.len(),
         });
     }
 
-    /// Whether one of the containers begins at `start` or behind it.
-    pub(super) fn any_from(&self, start: u32) -> bool {
-        // Of two that are one inside the other the inner one was added first, and any other
-        // in the order of the text.
-        let last = self.containers.last();
-        last.is_some_and(|last| last.span.start >= start)
+    /// Writes a container anew, from `start` to the end of the text.
+    fn rewrite<'a>(
+        &mut self,
+        text: &mut Vec<u8>,
+        start: u32,
+        members: impl Iterator<Item = &'a Member>,
+    ) {
+        let inside = start as usize + 1;
+        self.scratch.clear();
+        self.scratch.reserve(text.capacity().min(SHORT));
+        self.scratch.extend_from_slice(&text[inside..]);
+        let mut end = inside;
+        for member in members {
+            // With what is behind it, be it the bracket: all have a comma there but the last.
+            let from = member.start as usize - inside;
+            let member = &self.scratch[from..=member.end as usize - inside];
+            let space = &mut text[end..end + member.len()];
+            space.copy_from_slice(member);
+            space[member.len() - 1] = b',';
+            end += member.len();
+        }
+        text.truncate(end.max(inside + 1));
+        if let (Some(last), Some(bracket)) = (text.last_mut(), self.scratch.last()) {
+            *last = *bracket;
+        }
     }
 
     /// Reads all of `text` in the order that was found.
@@ -146,10 +215,7 @@ impl Reordered {
                 if nth > 0 {
                     into.push(b",");
                 }
-                match member.nested {
-                    true => self.read_span(text, member.start..member.end, into),
-                    false => into.push(&text[member.start as usize..member.end as usize]),
-                }
+                self.read_span(text, member.start..member.end, into);
             }
             at = container.span.end - 1;
         }

@@ -3,9 +3,10 @@
 //! A [`Scanner`] turns a JSON text into its one shortest spelling: no white space, numbers
 //! and strings spelled in one way only, members in the order of their names. Two texts mean
 //! the same exactly if they come out the same. There is no tree of values: what is spelled
-//! shortest already, as most of what programs send, is copied in long runs, and of an object
-//! whose members are out of order only the order is noted, and followed at the end. So no
-//! byte is moved twice, however deep it stands.
+//! shortest already, as most of what programs send, is copied in long runs. A short object
+//! whose members are out of order is put in order when it ends; of a long one only the order
+//! is noted, and followed at the end, so that no byte is moved far more than once, however
+//! deep it stands.
 
 mod escape;
 mod frame;

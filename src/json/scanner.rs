@@ -31,7 +31,8 @@ pub(crate) struct Scanner {
     word: &'static [u8],
     /// Where in `text` the number began that is arriving.
     number: u32,
-    /// Where the next value is among what is selected; `None` if it does not count.
+    /// Where the next value is, unless all counts that is around it; `None` if it does not
+    /// count itself.
     place: Option<Place>,
     open: Vec<Open>,
     /// Those of all containers that are open.
@@ -43,7 +44,8 @@ pub(crate) struct Scanner {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Value,
-    ValueOrEnd,
+    Element,
+    ElementOrEnd,
     Name,
     NameOrEnd,
     Colon,
@@ -95,29 +97,34 @@ impl Scanner {
                 State::InNumber => self.number(frame)?,
                 State::InWord => self.word(frame)?,
                 _ if is_white(byte) => self.white(frame),
-                _ => self.step(frame, byte)?,
+                _ => {
+                    self.step(frame, byte)?;
+                    self.pass_plain(frame);
+                }
             }
         }
         self.keep(frame);
         Ok(())
     }
 
-    /// The text is at its end: hands it out piece by piece, in its one spelling. Only what
-    /// was selected is in it, and nothing at all if nothing counts.
-    pub(crate) fn finish(&mut self, each: impl FnMut(&[u8])) -> Result<(), Unfit> {
+    /// The text is at its end.
+    pub(crate) fn finish(&mut self) -> Result<(), Unfit> {
         if let State::InNumber = self.state {
             self.end_number(&mut Frame::new(&[]))?;
         }
-        let State::End = self.state else {
-            return Err(Unfit);
-        };
-        if !self.text.is_ascii() && std::str::from_utf8(&self.text).is_err() {
-            return Err(Unfit);
+        let is_text = || self.text.is_ascii() || std::str::from_utf8(&self.text).is_ok();
+        match self.state {
+            State::End if is_text() => Ok(()),
+            _ => Err(Unfit),
         }
+    }
+
+    /// Hands out the text that is [finished](Self::finish) piece by piece, in its one
+    /// spelling. Only what was selected is in it, and nothing at all if nothing counts.
+    pub(crate) fn read(&mut self, each: impl FnMut(&[u8])) {
         if self.selection.root().is_some() {
             self.reordered.read(&self.text, each);
         }
-        Ok(())
     }
 
     /// What stands between strings, numbers and words, or begins one.
@@ -130,15 +137,15 @@ impl Scanner {
                 self.state = State::Value;
                 Ok(())
             }
-            (State::Value | State::ValueOrEnd, _) if byte != b']' => {
-                self.begin_value(frame, at, byte)
-            }
             (State::CommaOrEnd, b',') => {
-                self.comma(frame, at);
+                self.comma(at);
                 Ok(())
             }
             (State::NameOrEnd | State::CommaOrEnd, b'}')
-            | (State::ValueOrEnd | State::CommaOrEnd, b']') => self.close(frame, at, byte),
+            | (State::ElementOrEnd | State::CommaOrEnd, b']') => self.close(frame, at, byte),
+            (State::Value | State::Element | State::ElementOrEnd, _) => {
+                self.begin_value(frame, at, byte)
+            }
             _ => Err(Unfit),
         }
     }
@@ -147,8 +154,8 @@ impl Scanner {
         match byte {
             b'"' => return self.string(frame, Role::Value),
             b'-' | b'0'..=b'9' => return self.begin_number(frame, at),
-            b'{' => return self.open(frame, Kind::Object, at),
-            b'[' => return self.open(frame, Kind::Array, at),
+            b'{' => return self.open(Kind::Object, at),
+            b'[' => return self.open(Kind::Array, at),
             b't' => self.word = b"rue",
             b'f' => self.word = b"alse",
             b'n' => self.word = b"ull",

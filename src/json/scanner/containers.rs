@@ -3,8 +3,8 @@
 use super::{Role, Scanner, State, Unfit};
 use crate::json::{
     frame::Frame,
-    members::{self, Member, Order},
-    selection::Place,
+    members::{self, Member},
+    selection::{Place, Selection},
 };
 
 /// Containers nested deeper make a text unfit.
@@ -12,14 +12,13 @@ const MAX_DEPTH: usize = 128;
 
 /// A container whose end has not come.
 pub(super) struct Open {
-    pub(super) kind: Kind,
+    kind: Kind,
     /// Where in the text it begins.
     start: u32,
-    /// Its first in the list of members.
+    /// Its first in the list of members. The elements of an array are there only if some may
+    /// not count.
     first: usize,
-    pub(super) place: Place,
-    /// Its last member counts.
-    counts: bool,
+    place: Place,
     /// All of its members count so far.
     whole: bool,
 }
@@ -27,42 +26,42 @@ pub(super) struct Open {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Object,
-    /// Its elements are not noted.
     Array,
-    /// An array that pointers lead into.
-    PickedArray,
 }
 
 impl Scanner {
-    pub(super) fn open(
-        &mut self,
-        frame: &mut Frame<'_>,
-        kind: Kind,
-        start: u32,
-    ) -> Result<(), Unfit> {
+    pub(super) fn open(&mut self, kind: Kind, start: u32) -> Result<(), Unfit> {
         if self.open.len() == MAX_DEPTH {
             return Err(Unfit);
         }
-        let place = self.place.unwrap_or(Place::WHOLE);
-        let kind = match kind {
-            Kind::Array if self.selection.picks_elements(place) => Kind::PickedArray,
-            kind => kind,
-        };
+        let mut place = Place::WHOLE;
+        if !self.is_in_whole() {
+            place = self.place.unwrap_or(place);
+            if kind == Kind::Array && !self.selection.picks_elements(place) {
+                place = Place::WHOLE;
+            }
+        }
         self.open.push(Open {
             kind,
             start,
             first: self.members.len(),
             place,
-            counts: true,
             whole: true,
         });
         self.state = match kind {
             Kind::Object => State::NameOrEnd,
-            Kind::Array | Kind::PickedArray => State::ValueOrEnd,
+            Kind::Array => State::ElementOrEnd,
         };
         self.begin_element(start + 1);
-        self.pass_plain(frame);
         Ok(())
+    }
+
+    pub(super) fn comma(&mut self, at: u32) {
+        self.state = match self.open.last() {
+            Some(open) if open.kind == Kind::Object => State::Name,
+            _ => State::Element,
+        };
+        self.begin_element(at + 1);
     }
 
     pub(super) fn begin_name(&mut self, frame: &mut Frame<'_>, start: u32) -> Result<(), Unfit> {
@@ -71,59 +70,39 @@ impl Scanner {
     }
 
     pub(super) fn end_name(&mut self, frame: &mut Frame<'_>) {
-        let end = self.position(frame);
-        self.state = State::Colon;
-        let (Some(open), Some(member)) = (self.open.last_mut(), self.members.last_mut()) else {
-            return;
-        };
-        self.text.extend_from_slice(frame.take_read());
-        let name = &self.text[member.start as usize..end as usize];
-        member.end_name(end, name);
-        self.place = Some(Place::WHOLE);
-        if !open.place.is_whole() {
-            self.place = self.selection.member(open.place, &name[1..name.len() - 1]);
-            open.counts = self.place.is_some();
+        self.keep(frame);
+        if let Some(member) = self.members.last_mut() {
+            member.end_name(&self.text);
         }
+        self.begin_member();
+        self.state = State::Colon;
+    }
+
+    /// Whether all counts that the last container holds.
+    pub(super) fn is_in_whole(&self) -> bool {
+        self.open.last().is_some_and(|open| open.place.is_whole())
     }
 
     /// What the last container holds next begins here, if that is an array.
+    #[inline]
     fn begin_element(&mut self, start: u32) {
-        let Some(open) = self.open.last_mut() else {
+        let is_element = matches!(self.state, State::Element | State::ElementOrEnd);
+        if is_element && !self.is_in_whole() {
+            self.members.push(Member::begin(start));
+            self.begin_member();
+        }
+    }
+
+    /// The value of the last member comes next.
+    fn begin_member(&mut self) {
+        let (Some(open), Some(member)) = (self.open.last_mut(), self.members.last()) else {
             return;
         };
-        match open.kind {
-            Kind::Object => {}
-            Kind::Array => self.place = Some(Place::WHOLE),
-            Kind::PickedArray => {
-                let index = self.members.len() - open.first;
-                self.place = self.selection.element(open.place, index);
-                open.counts = self.place.is_some();
-                self.members.push(Member::begin(start));
-            }
+        if !open.place.is_whole() {
+            let nth = self.members.len() - 1 - open.first;
+            self.place = open.place_of(nth, member, &self.text, &self.selection);
+            open.whole &= self.place.is_some();
         }
-    }
-
-    /// The last member, or element, ends here.
-    fn end_member(&mut self, end: u32) -> Option<Kind> {
-        let open = self.open.last_mut()?;
-        if open.kind != Kind::Array {
-            let member = self.members.last_mut()?;
-            member.nested = self.reordered.any_from(member.start);
-            match open.counts {
-                true => member.end = end,
-                false => open.whole = false,
-            }
-        }
-        Some(open.kind)
-    }
-
-    pub(super) fn comma(&mut self, frame: &mut Frame<'_>, at: u32) {
-        self.state = match self.end_member(at) {
-            Some(Kind::Object) => State::Name,
-            _ => State::Value,
-        };
-        self.begin_element(at + 1);
-        self.pass_plain(frame);
     }
 
     /// Closes the last container; its bracket is at `at`.
@@ -133,22 +112,59 @@ impl Scanner {
         at: u32,
         bracket: u8,
     ) -> Result<(), Unfit> {
-        if let State::CommaOrEnd = self.state {
-            self.end_member(at);
+        let open = self.open.last().ok_or(Unfit)?;
+        if (bracket == b'}') != (open.kind == Kind::Object) {
+            return Err(Unfit);
         }
-        self.keep(frame);
-        let open = self.open.pop().ok_or(Unfit)?;
-        let members = &mut self.members[open.first..];
-        let order = match (open.kind, bracket) {
-            (Kind::Object, b'}') => members::sort(members, &self.text)?,
-            (Kind::Array | Kind::PickedArray, b']') => Order::Kept,
-            _ => return Err(Unfit),
-        };
-        if order == Order::Changed || !open.whole {
-            self.reordered.add(open.start..at + 1, members);
+        let first = open.first;
+        if !open.whole || !members::ascend(&self.members[first..]) {
+            self.keep(frame);
+            self.rearrange(at)?;
         }
-        self.members.truncate(open.first);
+        self.members.truncate(first);
+        self.open.pop();
         self.end_value();
         Ok(())
+    }
+
+    /// Puts the last container in order, and leaves out what does not count. It ends behind
+    /// `end`.
+    fn rearrange(&mut self, end: u32) -> Result<(), Unfit> {
+        let open = self.open.last().ok_or(Unfit)?;
+        let members = &mut self.members[open.first..];
+        let in_order = open.kind == Kind::Array || members::in_order(members, &self.text);
+        if in_order && open.whole {
+            return Ok(());
+        }
+        members::end_all(members, end);
+        if !in_order {
+            members::sort(members, &self.text)?;
+        }
+        if !open.whole {
+            for (nth, member) in members.iter_mut().enumerate() {
+                let place = open.place_of(nth, member, &self.text, &self.selection);
+                if place.is_none() {
+                    member.leave_out();
+                }
+            }
+        }
+        self.reordered.add(&mut self.text, open.start, members);
+        Ok(())
+    }
+}
+
+impl Open {
+    /// Where the value of its `nth` member is; `None` if it does not count.
+    fn place_of(
+        &self,
+        nth: usize,
+        member: &Member,
+        text: &[u8],
+        selection: &Selection,
+    ) -> Option<Place> {
+        match self.kind {
+            Kind::Object => selection.member(self.place, member.name(text)),
+            Kind::Array => selection.element(self.place, nth),
+        }
     }
 }
