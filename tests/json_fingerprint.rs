@@ -325,7 +325,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(8, 64, 6, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(Value::Array),
-            vec(("[a-e\"\\\\é]{0,9}", inner), 0..6)
+            vec(("(samestart)?[a-e\"\\\\é]{0,9}", inner), 0..6)
                 .prop_map(|members| members.into_iter().collect()),
         ]
     })

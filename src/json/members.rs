@@ -74,21 +74,12 @@ impl Member {
     }
 }
 
-/// Whether what the names of these members begin with is in order already.
+/// Whether what the names of these members begin with is in order, and no two of that are
+/// the same. Then their names are in order, too.
 #[inline]
 pub(super) fn ascend(members: &[Member]) -> bool {
     let mut pairs = members.windows(2);
     pairs.all(|pair| pair[0].prefix < pair[1].prefix)
-}
-
-/// Whether the members of an object are in the order of their names, no two of which are
-/// the same.
-pub(super) fn in_order(members: &[Member], text: &[u8]) -> bool {
-    let in_order = |a: &Member, b: &Member| match a.prefix == b.prefix {
-        true => a.quoted(text) < b.quoted(text),
-        false => a.prefix < b.prefix,
-    };
-    members.windows(2).all(|pair| in_order(&pair[0], &pair[1]))
 }
 
 /// Each of the members, as they came, ends where the comma before the next one is, and the
@@ -100,17 +91,28 @@ pub(super) fn end_all(members: &mut [Member], mut end: u32) {
     }
 }
 
-/// Sorts the members of an object by their names, no two of which may be the same.
-pub(super) fn sort(members: &mut [Member], text: &[u8]) -> Result<(), Unfit> {
+/// Sorts members by what their names begin with.
+pub(super) fn sort(members: &mut [Member]) {
     members.sort_unstable_by_key(|member| member.prefix);
-    if ascend(members) {
-        return Ok(());
-    }
+}
+
+/// Sorts those of the sorted members whose names begin the same by all of the name. No two
+/// may have the same.
+pub(super) fn sort_alike(members: &mut [Member], text: &[u8]) -> Result<(), Unfit> {
     for alike in members.chunk_by_mut(|a, b| a.prefix == b.prefix) {
         // Where their names differ, their texts do.
         alike.sort_unstable_by(|a, b| a.text(text).cmp(b.text(text)));
+        let mut pairs = alike.windows(2);
+        if !pairs.all(|pair| pair[0].quoted(text) < pair[1].quoted(text)) {
+            return Err(Unfit);
+        }
     }
-    in_order(members, text).then_some(()).ok_or(Unfit)
+    Ok(())
+}
+
+/// Whether they stand in the order in which they came.
+pub(super) fn as_they_came(members: &[Member]) -> bool {
+    members.is_sorted_by_key(|member| member.start)
 }
 
 /// The first eight bytes behind its quote of the name that `text` begins with, as a number.
@@ -152,13 +154,14 @@ struct Container {
 const SHORT: usize = 4096;
 
 impl Reordered {
-    /// Has the container that `text` ends with, and that begins at `start`, read as these
-    /// members.
-    pub(super) fn add(&mut self, text: &mut Vec<u8>, start: u32, members: &[Member]) {
+    /// Has the container that begins at `start` of the text read as these members. It ends
+    /// with the `text` when `run` has been added, which this does.
+    pub(super) fn add(&mut self, text: &mut Vec<u8>, run: &[u8], start: u32, members: &[Member]) {
         let counting = members.iter().filter(|member| member.counts());
-        if text.len() - start as usize <= SHORT {
-            return self.rewrite(text, start, counting);
+        if text.len() + run.len() - start as usize <= SHORT {
+            return self.rewrite(text, run, start, counting);
         }
+        text.extend_from_slice(run);
         let begin = self.members.len();
         self.members.extend(counting);
         self.containers.push(Container {
@@ -171,27 +174,38 @@ impl Reordered {
     fn rewrite<'a>(
         &mut self,
         text: &mut Vec<u8>,
+        run: &[u8],
         start: u32,
         members: impl Iterator<Item = &'a Member>,
     ) {
         let inside = start as usize + 1;
-        self.scratch.clear();
-        self.scratch.reserve(text.capacity().min(SHORT));
-        self.scratch.extend_from_slice(&text[inside..]);
-        let mut end = inside;
+        let content = match inside.checked_sub(text.len()) {
+            // All of it is still to be added.
+            Some(before) => {
+                text.extend_from_slice(&run[..before]);
+                &run[before..]
+            }
+            None => {
+                self.scratch.clear();
+                self.scratch.reserve(text.capacity().min(SHORT));
+                self.scratch.extend_from_slice(&text[inside..]);
+                self.scratch.extend_from_slice(run);
+                text.truncate(inside);
+                &self.scratch
+            }
+        };
         for member in members {
             // With what is behind it, be it the bracket: all have a comma there but the last.
-            let from = member.start as usize - inside;
-            let member = &self.scratch[from..=member.end as usize - inside];
-            let space = &mut text[end..end + member.len()];
-            space.copy_from_slice(member);
-            space[member.len() - 1] = b',';
-            end += member.len();
+            let (from, end) = (member.start as usize, member.end as usize);
+            text.extend_from_slice(&content[from - inside..=end - inside]);
+            if let Some(behind) = text.last_mut() {
+                *behind = b',';
+            }
         }
-        text.truncate(end.max(inside + 1));
-        if let (Some(last), Some(bracket)) = (text.last_mut(), self.scratch.last()) {
-            *last = *bracket;
+        if text.len() > inside {
+            text.pop();
         }
+        text.extend(content.last());
     }
 
     /// Reads all of `text` in the order that was found.

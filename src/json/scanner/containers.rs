@@ -118,8 +118,7 @@ impl Scanner {
         }
         let first = open.first;
         if !open.whole || !members::ascend(&self.members[first..]) {
-            self.keep(frame);
-            self.rearrange(at)?;
+            self.rearrange(frame, at)?;
         }
         self.members.truncate(first);
         self.open.pop();
@@ -129,16 +128,22 @@ impl Scanner {
 
     /// Puts the last container in order, and leaves out what does not count. It ends behind
     /// `end`.
-    fn rearrange(&mut self, end: u32) -> Result<(), Unfit> {
+    fn rearrange(&mut self, frame: &mut Frame<'_>, end: u32) -> Result<(), Unfit> {
         let open = self.open.last().ok_or(Unfit)?;
         let members = &mut self.members[open.first..];
-        let in_order = open.kind == Kind::Array || members::in_order(members, &self.text);
-        if in_order && open.whole {
-            return Ok(());
-        }
         members::end_all(members, end);
-        if !in_order {
-            members::sort(members, &self.text)?;
+        if open.kind == Kind::Object {
+            members::sort(members);
+        }
+        if !open.whole || !members::ascend(members) {
+            // The names have to be looked at.
+            self.text.extend_from_slice(frame.take_read());
+            if open.kind == Kind::Object {
+                members::sort_alike(members, &self.text)?;
+            }
+            if open.whole && members::as_they_came(members) {
+                return Ok(());
+            }
         }
         if !open.whole {
             for (nth, member) in members.iter_mut().enumerate() {
@@ -148,7 +153,8 @@ impl Scanner {
                 }
             }
         }
-        self.reordered.add(&mut self.text, open.start, members);
+        let run = frame.take_read();
+        self.reordered.add(&mut self.text, run, open.start, members);
         Ok(())
     }
 }
