@@ -8,7 +8,7 @@ use http::Response;
 use super::{
     RedisStore,
     fault::{Restless, Unexpected},
-    packing::{self, Header, decimal, micros},
+    packing::{self, Header, micros},
     script::{self, Answer, Call, Script},
     verbs::LOOKS,
 };
@@ -52,7 +52,7 @@ impl RedisStore {
                 }
                 _ => continue,
             };
-            let fence = decimal(fence.get());
+            let fence = fence.to_string();
             let arguments = [fence.as_bytes(), state, self.channel()];
             let answer = self.operate(&script::FORGET, key, &arguments).await?;
             if answer == Answer::Applied {
@@ -90,7 +90,7 @@ impl RedisStore {
             }
             let lapsed = Header::read(&seen.value)?;
             let record = Record::answer(lapsed.fingerprint, response).encoded();
-            let fence = decimal(lapsed.fence.get());
+            let fence = lapsed.fence.to_string();
             let fingerprint = packing::fingerprint(lapsed.fingerprint);
             let arguments: [&[u8]; 4] = [
                 fence.as_bytes(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     RedisStore,
     fault::{Restless, Unconfirmed, Unexpected},
-    packing::{self, decimal, micros},
+    packing::{self, micros},
     script::{self, Answer, Call, Replicas, Reply, Script},
 };
 use crate::{
@@ -107,7 +107,7 @@ impl RedisStore {
         more: &[&[u8]],
         replicas: Option<Replicas>,
     ) -> Result<Completion, StoreError> {
-        let fence = decimal(lease.fence().get());
+        let fence = lease.fence().to_string();
         let mut arguments: Vec<&[u8]> = Vec::with_capacity(2 + more.len());
         let token = lease.token();
         arguments.extend([token.as_bytes(), fence.as_bytes()]);

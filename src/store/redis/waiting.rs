@@ -7,7 +7,6 @@ use tokio::time::sleep;
 use super::{
     RedisStore,
     fault::Unexpected,
-    packing::decimal,
     script::{self, Answer, Call},
 };
 use crate::{
@@ -53,7 +52,7 @@ impl RedisStore {
     /// The time left of the lease with this fence, its waiter flag raised; `None` if the
     /// key is free, completed or another's.
     async fn watch(&self, name: &str, fence: Fence) -> Result<Option<Duration>, StoreError> {
-        let fence = decimal(fence.get());
+        let fence = fence.to_string();
         let call = Call {
             script: &script::WATCH,
             key: name,
