@@ -13,6 +13,7 @@ mod frame;
 mod media_type;
 mod members;
 mod number;
+mod reordered;
 mod scanner;
 mod selection;
 

@@ -9,8 +9,9 @@ use self::containers::{Kind, Open};
 use super::{
     escape::Escape,
     frame::{Frame, is_white},
-    members::{Member, Reordered, offset},
+    members::{Member, offset},
     number::{self, Decimal},
+    reordered::Reordered,
     selection::{Place, Selection},
 };
 
