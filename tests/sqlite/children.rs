@@ -1,4 +1,4 @@
-//! Processes of this test: its own program again, told by the environment what to do.
+//! Processes of a test: its own program again, told by the environment to be the other side.
 
 use std::{
     io::{BufRead as _, BufReader, Lines, Write as _},
@@ -6,7 +6,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-const ROLE: &str = "TOWER_IDEMPOTENCY_SQLITE_CHILD";
+const TEST: &str = "TOWER_IDEMPOTENCY_SQLITE_TEST";
 const FILE: &str = "TOWER_IDEMPOTENCY_SQLITE_FILE";
 
 /// A process that was started, and what it prints.
@@ -17,12 +17,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts this program to run the ignored test `role` on `file`.
-    pub(crate) fn start(role: &str, file: &Path) -> Self {
+    /// Starts this program to run `test`, which then finds that it is about a [`file`].
+    pub(crate) fn start(test: &str, file: &Path) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new(program)
-            .args(["--exact", role, "--ignored", "--nocapture"])
-            .env(ROLE, role)
+            .args(["--exact", test, "--nocapture"])
+            .env(TEST, test)
             .env(FILE, file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -73,10 +73,10 @@ impl Drop for Process {
     }
 }
 
-/// In a child: the file it is about. `None` if somebody runs ignored tests by hand.
-pub(crate) fn file(role: &str) -> Option<String> {
-    let told = std::env::var(ROLE).ok()?;
-    (told == role).then(|| std::env::var(FILE).unwrap())
+/// In a child of `test`: the file it is about; `None` in the parent.
+pub(crate) fn file(test: &str) -> Option<String> {
+    let told = std::env::var(TEST).ok()?;
+    (told == test).then(|| std::env::var(FILE).unwrap())
 }
 
 /// In a child: tells the parent, at once.

@@ -18,17 +18,11 @@ use crate::{
     file::{HOUR, Place, REQUEST, answer, is_replay, key},
 };
 
-const ROLE: &str = "deaths::child";
 const LEASE: Duration = Duration::from_millis(500);
 
 /// Completes one key after the other, several at once, and tells of each once it is
 /// acknowledged.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a process of the tests here"]
-async fn child() {
-    let Some(file) = children::file(ROLE) else {
-        return;
-    };
+async fn run(file: String) {
     let store = SqliteStore::open(file).await.unwrap();
     let next = Arc::new(AtomicU32::new(0));
     let mut tasks = tokio::task::JoinSet::new();
@@ -52,11 +46,15 @@ async fn work(store: SqliteStore, next: Arc<AtomicU32>) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_process_acknowledged_is_there_and_no_key_is_wedged() {
+    const THIS: &str = "deaths::what_a_killed_process_acknowledged_is_there_and_no_key_is_wedged";
+    if let Some(file) = children::file(THIS) {
+        return run(file).await;
+    }
     let place = Place::new();
     for round in 0..4 {
-        let mut process = Process::start(ROLE, &place.file());
+        let mut process = Process::start(THIS, &place.file());
         let mut told = Vec::new();
         while told.len() < 100 + 150 * round {
             told.push(process.next().unwrap());

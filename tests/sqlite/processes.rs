@@ -12,17 +12,11 @@ use crate::{
     file::{HOUR, Place, REQUEST, answer, is_replay, key},
 };
 
-const ROLE: &str = "processes::child";
 const KEYS: u32 = 1000;
 const DUPLICATES: usize = 5;
 
 /// Sends every key several times, at the same time as another process does.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a process of the tests here"]
-async fn child() {
-    let Some(file) = children::file(ROLE) else {
-        return;
-    };
+async fn run(file: String) {
     // However slow the disk is.
     let options = SqliteOptions::new().busy_timeout(Duration::from_secs(60));
     let store = options.open(file).await.unwrap();
@@ -55,10 +49,14 @@ async fn request(store: SqliteStore, number: u32) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_duplicates_in_two_processes_have_one_effect_each() {
+    const THIS: &str = "processes::concurrent_duplicates_in_two_processes_have_one_effect_each";
+    if let Some(file) = children::file(THIS) {
+        return run(file).await;
+    }
     let place = Place::new();
-    let mut processes = [(); 2].map(|()| Process::start(ROLE, &place.file()));
+    let mut processes = [(); 2].map(|()| Process::start(THIS, &place.file()));
     for process in &mut processes {
         assert_eq!(process.next().as_deref(), Some("ready"));
     }
