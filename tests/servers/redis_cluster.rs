@@ -23,11 +23,15 @@ impl RedisCluster {
     pub fn start() -> Self {
         let mut nodes = Vec::new();
         let mut first = None;
-        for slots in THIRDS {
+        for (epoch, slots) in (1..).zip(THIRDS) {
             let (node, bus) = start_node();
-            node.cli(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+            // Servers of one epoch settle later which of them has a newer one, and the newer
+            // takes back a slot that was moved meanwhile.
+            assert_eq!(node.cli(&format!("CLUSTER SET-CONFIG-EPOCH {epoch}")), "OK");
+            assert_eq!(node.cli(&format!("CLUSTER ADDSLOTSRANGE {slots}")), "OK");
             let (port, bus) = first.get_or_insert((node.port(), bus));
-            node.cli(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
+            let met = node.cli(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
+            assert_eq!(met, "OK");
             nodes.push(node);
         }
         let cluster = Self { nodes };
@@ -67,8 +71,9 @@ impl RedisCluster {
         let (from, to) = (&self.nodes[home], &self.nodes[(home + 1) % 3]);
         let slot = from.cli(&format!("CLUSTER KEYSLOT {key}"));
         let (from_id, to_id) = (from.cli("CLUSTER MYID"), to.cli("CLUSTER MYID"));
-        to.cli(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
-        from.cli(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        let imports = to.cli(&format!("CLUSTER SETSLOT {slot} IMPORTING {from_id}"));
+        let migrates = from.cli(&format!("CLUSTER SETSLOT {slot} MIGRATING {to_id}"));
+        assert_eq!((&*imports, &*migrates), ("OK", "OK"));
         Move {
             from,
             to,
@@ -99,7 +104,8 @@ impl Move<'_> {
     pub fn finish(self) {
         let Self { slot, to_id, .. } = &self;
         for node in [self.to, self.from] {
-            node.cli(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+            let set = node.cli(&format!("CLUSTER SETSLOT {slot} NODE {to_id}"));
+            assert_eq!(set, "OK");
         }
     }
 }
