@@ -1,12 +1,17 @@
 //! Recovery points: what one attempt leaves for the next.
 
 use bytes::Bytes;
+use http::Response;
 use tower_idempotency::{
-    PostgresStore, Store,
-    store::{Completion, Lease, postgres::CheckpointError},
+    Fingerprint, PostgresStore, Store,
+    store::{Claim, Completion, Lease, Resolution, Standing, postgres::CheckpointError},
 };
 
 use crate::stage::{HOUR, acquire, claim, lapse, pool, random_key, record, store, url};
+
+async fn release(store: &PostgresStore, lease: &Lease) -> Completion {
+    store.release(lease).await.unwrap()
+}
 
 async fn saved(store: &PostgresStore, lease: &Lease, name: &str) -> Option<Bytes> {
     store.saved(lease, name).await.unwrap()
@@ -51,19 +56,71 @@ async fn a_zombie_neither_saves_nor_reads() {
 }
 
 #[tokio::test]
+async fn a_retry_of_what_was_released_reads_what_was_saved() {
+    let (store, key) = (store().await, random_key());
+    let mut lease = acquire(&store, &claim(&key)).await;
+    store.save(&lease, "charged", "ch_1").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(release(&store, &lease).await, Completion::Applied);
+        assert_eq!(release(&store, &lease).await, Completion::AlreadyApplied);
+        let next = acquire(&store, &claim(&key)).await;
+        assert_eq!(next.attempt(), 1, "a new beginning");
+        assert!(next.fence() > lease.fence());
+        lease = next;
+        assert_eq!(saved(&store, &lease, "charged").await.unwrap(), "ch_1");
+    }
+}
+
+#[tokio::test]
+async fn another_request_under_a_released_key_reads_nothing() {
+    let (store, key) = (store().await, random_key());
+    let first = acquire(&store, &claim(&key)).await;
+    store.save(&first, "charged", "ch_1").await.unwrap();
+    release(&store, &first).await;
+    let other = Claim::new(&key, Fingerprint::custom([9; 32]));
+    let other = acquire(&store, &other).await;
+    assert_eq!(saved(&store, &other, "charged").await, None);
+    release(&store, &other).await;
+    let again = acquire(&store, &claim(&key)).await;
+    assert_eq!(saved(&store, &again, "charged").await, None);
+}
+
+#[tokio::test]
+async fn what_was_saved_under_a_released_key_expires() {
+    let (store, key, pool) = (store().await, random_key(), pool(&url()).await);
+    let lease = acquire(&store, &claim(&key)).await;
+    store.save(&lease, "charged", "ch_1").await.unwrap();
+    release(&store, &lease).await;
+    let expire = "UPDATE idempotency_keys SET expires_at = clock_timestamp() WHERE key = $1";
+    let expire = sqlx::query(expire).bind(key.as_bytes());
+    expire.execute(&pool).await.unwrap();
+    let next = acquire(&store, &claim(&key)).await;
+    assert_eq!(saved(&store, &next, "charged").await, None);
+}
+
+#[tokio::test]
+async fn a_released_key_with_something_saved_is_as_if_never_seen() {
+    let (store, key) = (store().await, random_key());
+    let lease = acquire(&store, &claim(&key)).await;
+    store.save(&lease, "charged", "ch_1").await.unwrap();
+    release(&store, &lease).await;
+    let late = store.complete(&lease, &record("late"), HOUR).await.unwrap();
+    assert_eq!(late, Completion::Lost(Standing::Absent));
+    let late = store.renew(&lease).await.unwrap();
+    assert_eq!(late, Completion::Lost(Standing::Absent));
+    let late = store.saved(&lease, "charged").await;
+    assert!(matches!(late, Err(CheckpointError::NotHeld)), "{late:?}");
+    let resolved = store.resolve(&key, &Response::default(), HOUR).await;
+    assert_eq!(resolved.unwrap(), Resolution::Absent);
+    assert_eq!(store.forget(&key).await.unwrap(), Standing::Absent);
+    let next = acquire(&store, &claim(&key)).await;
+    assert_eq!(saved(&store, &next, "charged").await, None, "forgotten");
+}
+
+#[tokio::test]
 async fn nothing_is_left_of_an_earlier_generation() {
     let (store, key) = (store().await, random_key());
-    let released = acquire(&store, &claim(&key)).await;
-    store.save(&released, "charged", "1").await.unwrap();
-    assert_eq!(store.release(&released).await.unwrap(), Completion::Applied);
-
     let completed = acquire(&store, &claim(&key)).await;
-    assert_eq!(completed.attempt(), 1);
-    assert_eq!(
-        saved(&store, &completed, "charged").await,
-        None,
-        "it expired"
-    );
     store.save(&completed, "charged", "3").await.unwrap();
     let done = store
         .complete(&completed, &record("done"), HOUR)

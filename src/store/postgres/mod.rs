@@ -99,9 +99,9 @@
 //! ```
 //!
 //! What is saved is guarded as the record is: who lost the lease can neither save nor read.
-//! It is gone once the key is completed, released or expired. So an answer that releases the
-//! key, as a 500 does, lets a retry begin anew; the child key still tells the provider that it
-//! is a retry.
+//! An answer that releases the key, as a 500 does, leaves it for a retry of the same request,
+//! for the retention of the key. It is gone once the key is completed, expired, forgotten, or
+//! claimed for another request.
 //!
 //! # What breaks the promise
 //!

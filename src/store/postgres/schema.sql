@@ -12,7 +12,8 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
     key bytea PRIMARY KEY,
     -- What was asked: one byte of version, 32 of digest.
     fingerprint bytea NOT NULL,
-    -- The lease: who holds the key, as which attempt, and until when.
+    -- The lease: who holds the key, as which attempt, and until when. A token of no bytes: the
+    -- key was released, and the row stays for what was saved with it.
     token bytea NOT NULL,
     fence bigint NOT NULL,
     attempt integer NOT NULL,

@@ -50,7 +50,13 @@ won AS (
         END,
         lease_until = excluded.lease_until,
         waiting = old.waiting AND old.token = excluded.token,
-        checkpoints = CASE WHEN old.kept_until > clock_timestamp() THEN old.checkpoints END,
+        checkpoints = CASE
+            WHEN old.kept_until > clock_timestamp() THEN old.checkpoints
+            -- Released, and asked for again.
+            WHEN old.token = '' AND old.fingerprint = excluded.fingerprint
+                AND old.expires_at > clock_timestamp()
+            THEN old.checkpoints
+        END,
         response = NULL,
         kept_until = excluded.kept_until,
         expires_at = greatest(old.expires_at, excluded.kept_until)

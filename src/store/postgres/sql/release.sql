@@ -1,10 +1,27 @@
 -- Frees key $1 of the lease with token $2 and fence $3. Tells channel $4 if somebody waits.
 -- If it cannot, what stands there instead.
-WITH done AS (
+--
+-- What was saved waits for a retry, in a row without a token, which is gone to all but a claim.
+WITH emptied AS (
+    UPDATE {keys} SET
+        token = '',
+        kept_until = least(kept_until, clock_timestamp())
+    WHERE key = $1 AND token = $2 AND fence = $3
+        AND response IS NULL
+        AND checkpoints IS NOT NULL
+    RETURNING waiting
+),
+deleted AS (
     DELETE FROM {keys}
     WHERE key = $1 AND token = $2 AND fence = $3
         AND response IS NULL
+        AND checkpoints IS NULL
     RETURNING waiting
+),
+done AS (
+    SELECT waiting FROM emptied
+    UNION ALL
+    SELECT waiting FROM deleted
 )
 SELECT
     'applied' AS found, NULL::float8 AS remaining, NULL::bytea AS response,
