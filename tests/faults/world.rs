@@ -27,6 +27,7 @@ use crate::outside::{Answer, post, whole};
 pub(crate) const LEASE: Duration = Duration::from_secs(1);
 /// A store that is silent for as long is asked again.
 pub(crate) const STORE_DEADLINE: Duration = Duration::from_millis(150);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Service = BoxCloneSyncService<Request<Full<Bytes>>, Answer, Infallible>;
 
@@ -144,17 +145,28 @@ impl World {
         }
     }
 
-    /// All is well again: every key is answered within a lease and a second, and all that
-    /// happened is within the promise. The rest of a second is what a busy machine takes.
+    /// All is well again: every key is settled within a lease and a second, and all that
+    /// happened is within the promise.
     pub(crate) async fn check(&self, node: &Node, keys: &[String]) {
-        let healed = Instant::now();
+        let began = Instant::now();
+        let mut healed = began;
         for key in keys {
-            self.ask_until_answered(node, key).await;
-            let took = healed.elapsed();
-            assert!(
-                took <= LEASE + Duration::from_secs(1),
-                "{key} took {took:?}"
-            );
+            loop {
+                let sent = Instant::now();
+                let status = self.ask(node, key).await.status;
+                if status.is_success() {
+                    break;
+                }
+                // Too busy to answer in time is not well yet.
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    healed = sent;
+                    assert!(began.elapsed() < PATIENCE, "{key}: {status}");
+                }
+                // What counts is when it was asked, however long the answer took.
+                let late = sent - healed;
+                assert!(late <= LEASE + Duration::from_secs(1), "{key}: {status}");
+                sleep(Duration::from_millis(20)).await;
+            }
         }
         let runs = self.0.runs.lock().unwrap();
         let fences: HashSet<_> = runs.iter().map(|run| (&run.key, run.fence)).collect();
