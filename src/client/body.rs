@@ -135,10 +135,14 @@ impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
         self.held.is_sent() && rest.is_none_or(Body::is_end_stream)
     }
 
+    /// No upper bound before trailers: where the size is known HTTP/1.1 has no place for them.
     fn size_hint(&self) -> SizeHint {
         let held = self.held.bytes();
-        let rest = self.rest.as_ref().map(Body::size_hint);
-        let rest = rest.unwrap_or_else(|| SizeHint::with_exact(0));
+        let rest = match &self.rest {
+            Some(rest) => rest.size_hint(),
+            None if self.held.trailers.is_some() => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        };
         let mut hint = SizeHint::new();
         hint.set_lower(held.saturating_add(rest.lower()));
         if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(held)) {

@@ -42,6 +42,17 @@ async fn read(limit: u64) -> BufferedBody<Stream> {
     BufferedBody::read(upload(), limit).await.unwrap()
 }
 
+async fn without_trailers() -> BufferedBody<Stream> {
+    let frames = TEXTS.clone().map(Frame::data).map(Ok);
+    let read = BufferedBody::read(stream(frames.into()), 1024).await;
+    read.unwrap()
+}
+
+fn size(body: &impl Body) -> (u64, Option<u64>) {
+    let hint = body.size_hint();
+    (hint.lower(), hint.upper())
+}
+
 /// The frames of a body: where each stands in memory, and the trailers.
 async fn frames<B>(mut body: B) -> (Vec<(*const u8, usize)>, Option<HeaderMap>)
 where
@@ -149,28 +160,35 @@ async fn trailers_are_still_to_come() {
 
 #[tokio::test]
 async fn the_size_is_known_when_all_is_held() {
-    let mut body = read(1024).await;
-    assert_eq!(body.size_hint().exact(), Some(9));
+    let mut body = without_trailers().await;
+    assert_eq!(size(&body), (9, Some(9)));
     body.frame().await;
-    assert_eq!(body.size_hint().exact(), Some(6));
+    assert_eq!(size(&body), (6, Some(6)));
     assert!(!body.is_end_stream());
 
-    let long = BufferedBody::read(Full::new(TEXTS[0].clone()), 1)
-        .await
-        .unwrap();
-    assert_eq!(long.size_hint().exact(), Some(3));
-    let long = read(1).await;
-    assert_eq!(
-        (long.size_hint().lower(), long.size_hint().upper()),
-        (3, None)
-    );
+    let long = BufferedBody::read(Full::new(TEXTS[0].clone()), 1);
+    assert_eq!(size(&long.await.unwrap()), (3, Some(3)));
+    assert_eq!(size(&read(1).await), (3, None));
 
-    let nested = BufferedBody::read(read(1024).await, 1).await.unwrap();
-    assert_eq!(nested.size_hint().exact(), Some(9), "3 held and 6 to come");
+    let nested = BufferedBody::read(without_trailers().await, 1);
+    let nested = nested.await.unwrap();
+    assert_eq!(size(&nested), (9, Some(9)), "3 held and 6 to come");
 
     let empty = BufferedBody::read(stream(vec![]), 0).await.unwrap();
     assert!(empty.is_end_stream());
-    assert_eq!(empty.size_hint().exact(), Some(0));
+    assert_eq!(size(&empty), (0, Some(0)));
+}
+
+/// Over HTTP/1.1 a body whose size is known is sent with a `Content-Length`, and then there is
+/// no place for trailers.
+#[tokio::test]
+async fn with_trailers_no_size_is_announced() {
+    let mut body = read(1024).await;
+    for left in [9, 6, 3, 0] {
+        assert_eq!(size(&body), (left, None));
+        body.frame().await;
+    }
+    assert_eq!(size(&body), (0, Some(0)), "the trailers are sent");
 }
 
 #[tokio::test]
