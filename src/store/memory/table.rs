@@ -97,6 +97,7 @@ impl Table {
         };
         if let Some(replaced) = replaced {
             self.room.shed(replaced.bytes());
+            self.withdraw(claim.key(), &replaced);
         }
         self.expect_lapse(claim, now);
         Some(Claimed::Acquired(lease))
@@ -128,6 +129,13 @@ impl Table {
             .for_each(drop);
     }
 
+    /// Takes the look at a lease that is over back: it may have been a long one.
+    fn withdraw(&self, key: &RecordKey, over: &Slot) {
+        if let Slot::InFlight(held) = over {
+            self.agenda.withdraw(self.hash(key), held.queued());
+        }
+    }
+
     pub(super) fn complete(
         &self,
         lease: &Lease,
@@ -145,12 +153,9 @@ impl Table {
             Ok(replaced) => replaced,
             Err(completion) => return completion,
         };
-        let hash = self.hash(lease.key());
-        if let Slot::InFlight(held) = &replaced {
-            self.agenda.withdraw(hash, held.queued());
-        }
+        self.withdraw(lease.key(), &replaced);
         replaced.retire();
-        self.expect_end(hash, until);
+        self.expect_end(lease.key(), until);
         Completion::Applied
     }
 
@@ -168,9 +173,9 @@ impl Table {
         }
     }
 
-    fn expect_end(&self, hash: u64, until: Moment) {
+    fn expect_end(&self, key: &RecordKey, until: Moment) {
         self.agenda.push(Item {
-            hash,
+            hash: self.hash(key),
             second: until.over_in(),
             reason: Reason::Record,
         });
@@ -187,8 +192,9 @@ impl Table {
             };
             completion == Completion::Applied
         });
-        if let Some((_, slot)) = removed {
+        if let Some((key, slot)) = removed {
             self.room.leave(slot.bytes());
+            self.withdraw(&key, &slot);
             slot.retire();
         }
         completion
@@ -222,6 +228,7 @@ impl Table {
             return Standing::Absent;
         };
         self.room.leave(slot.bytes());
+        self.withdraw(key, &slot);
         slot.standing(self.now())
     }
 
@@ -233,10 +240,10 @@ impl Table {
     ) -> Resolution {
         let until = self.now().plus(retention);
         match self.replace_lapsed(key, response, until) {
-            Ok(replaced) => drop(replaced),
+            Ok(replaced) => self.withdraw(key, &replaced),
             Err(resolution) => return resolution,
         }
-        self.expect_end(self.hash(key), until);
+        self.expect_end(key, until);
         Resolution::Resolved
     }
 
@@ -336,6 +343,24 @@ mod tests {
         }
         // The default lease lasts 30 s.
         assert!(table.agenda.len() <= 32, "{} items", table.agenda.len());
+    }
+
+    /// However long their leases were.
+    #[tokio::test(start_paused = true)]
+    async fn keys_released_or_forgotten_at_once_leave_nothing() {
+        let table = table();
+        for number in 0..1000 {
+            let key = key(number);
+            let claim = Claim::new(&key, REQUEST).lease_for(seconds(86_400));
+            let lease = acquire(&table, &claim);
+            if number % 2 == 0 {
+                table.release(&lease);
+            } else {
+                table.forget(&key);
+            }
+            advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(table.agenda.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
