@@ -1,6 +1,6 @@
 //! Opening: good files are kept, others refused with the remedy.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use tower_idempotency::{
     SqliteStore, Store,
@@ -15,7 +15,7 @@ use crate::file::{
 };
 
 async fn refusal(path: &Path) -> (SqliteOpenErrorKind, String) {
-    let options = SqliteOptions::new().busy_timeout(std::time::Duration::from_millis(20));
+    let options = SqliteOptions::new().busy_timeout(Duration::from_millis(20));
     let error = options.open(path).await.unwrap_err();
     (error.kind(), error.to_string())
 }
@@ -34,6 +34,15 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(completion.unwrap(), Completion::Applied);
     assert!(acquire(&store, 3).await.fence() > held.fence());
     assert!(held.fence() > first.fence());
+}
+
+#[tokio::test]
+async fn who_waits_for_others_without_end_can_open_it() {
+    let place = Place::new();
+    let options = SqliteOptions::new().busy_timeout(Duration::MAX);
+    let store = options.open(place.file()).await.unwrap();
+    complete(&store, 1, Duration::MAX).await;
+    assert!(is_replay(&found(&store, 1).await, 1));
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tower_idempotency::{
     RedisStore, Store as _,
     store::{Claim, Claimed, Completion, Fence, Standing},
 };
 
 use crate::{
-    scene::{HOUR, REQUEST, acquire, acquire_for, claim, complete, key, name, record, scene},
+    scene::{HOUR, REQUEST, acquire, acquire_for, claim, complete, key, name, record, scene, won},
     servers::RedisServer,
 };
 
@@ -151,4 +152,15 @@ async fn in_flight(store: &RedisStore) {
         Claimed::InFlight { remaining, .. } => assert!(remaining > 1000 * HOUR),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn who_has_all_the_time_is_answered() {
+    let (_server, store) = scene().await;
+    let store = store.timeout(Duration::MAX);
+    won(claim(&store, 1).await);
+    // No replica is asked for longer than the server can count.
+    let store = store.wait_replicas(1, Duration::MAX);
+    let waits = timeout(Duration::from_secs(1), claim(&store, 2)).await;
+    assert!(waits.is_err(), "{waits:?}");
 }

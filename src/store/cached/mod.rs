@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use self::shelf::{Copied, Shelf};
-use super::{Claim, Claimed, Completion, Fence, Lease, Store, StoreError};
+use super::{Claim, Claimed, Completion, Fence, Lease, Store, StoreError, horizon::after};
 use crate::{record::Record, record_key::RecordKey};
 
 /// Keeps copies of completed records in this process, so that a hot replay costs no round
@@ -121,12 +121,6 @@ impl<S> Cached<S> {
         let dropped = self.shelf().put(*key, copied);
         drop(dropped);
     }
-}
-
-/// Where an instant cannot hold that, a century.
-fn after(instant: Instant, time: Duration) -> Instant {
-    let century = Duration::from_secs(100 * 365 * 24 * 3600);
-    instant + time.min(century)
 }
 
 impl<S> fmt::Debug for Cached<S> {

@@ -94,7 +94,7 @@ use self::{
     servers::Servers,
     wakeups::Wakeups,
 };
-use super::StoreError;
+use super::{StoreError, horizon::HORIZON};
 use crate::{digest::push_hex, record_key::RecordKey};
 
 /// Keeps keys, leases and records in Redis or Valkey. See the
@@ -206,7 +206,7 @@ impl RedisStore {
     pub fn wait_replicas(self, replicas: u32, patience: Duration) -> Self {
         let replicas = (replicas > 0).then_some(Replicas {
             wanted: replicas,
-            patience,
+            patience: patience.min(HORIZON),
         });
         self.with(|settings| Settings {
             replicas,

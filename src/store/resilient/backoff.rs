@@ -54,6 +54,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_may_be_as_long_as_can_be() {
+        let (retries, first, longest) = (3, Duration::MAX, Duration::MAX);
+        let backoff = Backoff {
+            retries,
+            first,
+            longest,
+        };
+        assert!(backoff.pauses().all(|pause| pause >= Duration::MAX / 3));
+    }
+
+    #[test]
     fn without_retries_there_is_no_pause() {
         let (retries, first, longest) = (0, MILLI, Duration::MAX);
         let backoff = Backoff {

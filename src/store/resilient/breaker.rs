@@ -7,6 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::store::horizon::after;
+
 /// Counts failures in a row. After so many it is open; after a while one call is let through,
 /// and tells whether it closes again.
 pub(super) struct Breaker(Mutex<State>);
@@ -84,7 +86,7 @@ impl Leave<'_> {
 
     /// It did not. After `threshold` failures in a row calls are kept from it for `pause`.
     pub(super) fn failed(self, threshold: u32, pause: Duration) -> Change {
-        let until = Instant::now() + pause;
+        let until = after(Instant::now(), pause);
         let mut state = self.breaker.state();
         match *state {
             State::Closed { failures } if failures + 1 < threshold => {

@@ -178,6 +178,23 @@ async fn a_store_that_is_down_is_left_alone_and_found_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_never_probes_stays_open() {
+    let scripted = Scripted::says([NotApplied]);
+    let store = Resilient::new(scripted.clone()).opens_after(1);
+    let store = store.probes_after(Duration::MAX);
+    assert_eq!(claim(&store).await, Err(StoreErrorKind::NotApplied));
+    advance(SECOND * 3600 * 24 * 365).await;
+    assert_eq!(claim(&store).await, Err(StoreErrorKind::NotApplied));
+    assert_eq!(scripted.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_deadline_an_answer_is_waited_for() {
+    let store = Resilient::new(Scripted::says([Good])).deadline(Duration::MAX);
+    assert_eq!(claim(&store).await, Ok(Claimed::Mismatch));
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_do_not_open_it() {
     let store = Resilient::new(Scripted::says([Full, Corrupt].repeat(10))).opens_after(3);
     for _ in 0..10 {

@@ -19,11 +19,11 @@ impl SqliteOptions {
     }
 
     /// How long a write waits for the writes of other processes before it fails as not
-    /// applied; 1 s by default. Stay below the layer's
+    /// applied; 1 s by default, at most 24 days. Stay below the layer's
     /// [`store_deadline`](crate::IdempotencyLayer::store_deadline).
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.0.busy_timeout = timeout;
+        self.0.busy_timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 
@@ -59,6 +59,9 @@ impl SqliteOptions {
         }
     }
 }
+
+/// SQLite counts it in milliseconds, up to 2^31.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 24 * 60 * 60);
 
 impl Default for SqliteOptions {
     fn default() -> Self {
