@@ -62,7 +62,7 @@
 //! | 409 with `Retry-After`: the first attempt is in flight | yes |
 //! | any other answer | no |
 //! | a failure with `X-Should-Retry` or `Stripe-Should-Retry` | as it says, whatever the status |
-//! | a failure with `Idempotent-Replayed: true` | no: it is on record, and will not change |
+//! | a failure with `Idempotent-Replayed: true` ([`replay_header`](IdempotentRetry::replay_header)) | no: it is on record, and will not change |
 //! | `Retry-After`, in seconds or as a date | not before then; not at all beyond [`max_retry_after`](IdempotentRetry::max_retry_after) |
 //!
 //! Between attempts it waits, twice as long each time and shortened by chance

@@ -133,6 +133,16 @@ async fn the_key_in_another_header() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_replay_in_another_header() {
+    let policy = IdempotentRetry::new().replay_header(HeaderName::from_static("x-replayed"));
+    for (field, expected) in [("x-replayed: true", 1), ("idempotent-replayed: true", 2)] {
+        let server = Server::new([with(503, field)]);
+        drop(send(policy.clone(), &server, keyed()).await);
+        assert_eq!(server.sent().len(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_attempt_is_the_same_request() {
     let server = Server::new([
         Met::Cut,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::retry_after::retry_after;
 
@@ -19,10 +19,16 @@ impl Advice {
         after: Duration::ZERO,
     };
 
-    /// `now` is asked for only if the answer does not tell its own time.
-    pub(super) fn of<R>(response: &Response<R>, now: impl FnOnce() -> SystemTime) -> Self {
+    /// A replay has the field `replay`. `now` is asked for only if the answer does not tell its
+    /// own time.
+    pub(super) fn of<R>(
+        response: &Response<R>,
+        replay: &HeaderName,
+        now: impl FnOnce() -> SystemTime,
+    ) -> Self {
         let (status, headers) = (response.status(), response.headers());
-        if !is_failure(status) || is_replay(headers) {
+        // What is on record will not change.
+        if !is_failure(status) || is(headers.get(replay), "true") {
             return Self::Final;
         }
         let after = retry_after(headers, now);
@@ -42,11 +48,6 @@ impl Advice {
 
 fn is_failure(status: StatusCode) -> bool {
     status.is_client_error() || status.is_server_error()
-}
-
-/// The answer is on record, and will not change.
-fn is_replay(headers: &HeaderMap) -> bool {
-    is(headers, "idempotent-replayed", "true")
 }
 
 /// Whether what this status says may be over by itself. A conflict that tells when is a
@@ -69,7 +70,7 @@ impl ShouldRetry {
     fn of(headers: &HeaderMap) -> Self {
         let say = |word| {
             let names = ["x-should-retry", "stripe-should-retry"];
-            names.iter().any(|name| is(headers, name, word))
+            names.iter().any(|name| is(headers.get(*name), word))
         };
         if say("false") {
             Self::No
@@ -81,8 +82,7 @@ impl ShouldRetry {
     }
 }
 
-fn is(headers: &HeaderMap, name: &str, word: &str) -> bool {
-    let value = headers.get(name);
+fn is(value: Option<&HeaderValue>, word: &str) -> bool {
     value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
 }
 
@@ -95,7 +95,10 @@ mod tests {
         let response = fields.iter().fold(response, |response, (name, value)| {
             response.header(*name, *value)
         });
-        Advice::of(&response.body(()).unwrap(), || SystemTime::UNIX_EPOCH)
+        let replay = HeaderName::from_static("idempotent-replayed");
+        Advice::of(&response.body(()).unwrap(), &replay, || {
+            SystemTime::UNIX_EPOCH
+        })
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub struct IdempotentRetry {
 #[derive(Clone)]
 struct Settings {
     field: Field,
+    replay: HeaderName,
     max_attempts: u32,
     max_retry_after: Duration,
     backoff: Backoff,
@@ -60,6 +61,7 @@ impl IdempotentRetry {
     pub fn new() -> Self {
         let settings = Settings {
             field: Field::new(),
+            replay: HeaderName::from_static("idempotent-replayed"),
             max_attempts: 4,
             max_retry_after: Duration::from_secs(60),
             backoff: Backoff {
@@ -114,6 +116,14 @@ impl IdempotentRetry {
     pub fn header(self, header: HeaderName) -> Self {
         self.set(|settings| settings.field = settings.field.clone().name(header))
     }
+
+    /// The header that tells a replay, as the server's
+    /// [`WireContract::replay_header`](crate::WireContract::replay_header) has it. A failure
+    /// with `true` in it is on record, and is the last answer. Default: `Idempotent-Replayed`.
+    #[must_use]
+    pub fn replay_header(self, header: HeaderName) -> Self {
+        self.set(|settings| settings.replay = header)
+    }
 }
 
 impl Default for IdempotentRetry {
@@ -126,6 +136,7 @@ impl fmt::Debug for IdempotentRetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdempotentRetry")
             .field("field", &self.settings.field)
+            .field("replay_header", &self.settings.replay)
             .field("max_attempts", &self.settings.max_attempts)
             .field("max_retry_after", &self.settings.max_retry_after)
             .field("backoff", &self.settings.backoff)
@@ -148,7 +159,7 @@ where
         let advice = match result {
             Ok(response) => {
                 self.keep_key(request, response);
-                Advice::of(response, wall_clock)
+                Advice::of(response, &self.settings.replay, wall_clock)
             }
             Err(_) => Advice::AT_ONCE,
         };
