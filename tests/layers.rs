@@ -321,3 +321,11 @@ async fn trace_on_both_sides() {
     assert_eq!(second.text(), first.text());
     assert!(second.is_replay());
 }
+
+#[test]
+fn the_service_inside_can_be_reached() {
+    let mut service = layer().layer("plain");
+    assert_eq!(*service.get_ref(), "plain");
+    *service.get_mut() = "other";
+    assert_eq!(service.into_inner(), "other");
+}

@@ -1,5 +1,6 @@
 //! Stores over stores hold the laws, each for itself and one over the other.
 #![cfg(all(feature = "memory", feature = "conformance"))]
+#![allow(clippy::unwrap_used, reason = "what fails here is a test that fails")]
 
 use std::time::Duration;
 
@@ -119,7 +120,12 @@ fn encrypted<S>(store: S) -> tower_idempotency::store::Encrypted<S> {
 #[cfg(all(feature = "compression", feature = "encryption"))]
 mod stacked {
     use super::*;
-    use tower_idempotency::store::{Compressed, Encrypted};
+    use tower_idempotency::{
+        Fingerprint,
+        store::{Compressed, Encrypted},
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
 
     type Stack = Cached<Compressed<Encrypted<Resilient<Below>>>>;
 
@@ -130,6 +136,32 @@ mod stacked {
 
     fn the_other_way_round(store: Below) -> Resilient<Encrypted<Compressed<Cached<Below>>>> {
         Resilient::new(encrypted(Compressed::new(Cached::new(store)).above(0)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_reaches_the_store_inside() {
+        let store = as_documented(Below::new());
+        let key = RecordKey::from_bytes([1; 32]);
+        let claim = Claim::new(&key, Fingerprint::custom([1; 32]));
+        let Claimed::Acquired(lease) = store.claim(&claim).await.unwrap() else {
+            panic!("not acquired");
+        };
+        let record = Record::sealed(claim.fingerprint());
+        store.complete(&lease, &record, HOUR).await.unwrap();
+
+        let inside = store.get_ref().get_ref().get_ref().get_ref();
+        inside.reach().unwrap().forget(&key);
+        assert!(is_completed(&store, &claim).await, "there is a copy");
+        store.forget(&key);
+        assert!(!is_completed(&store, &claim).await);
+
+        let inside = store.into_inner().into_inner().into_inner().into_inner();
+        assert_eq!(inside.reach().unwrap().len(), 1);
+    }
+
+    async fn is_completed(store: &Stack, claim: &Claim<'_>) -> bool {
+        let claimed = store.claim(claim).await.unwrap();
+        matches!(claimed, Claimed::Completed { .. })
     }
 
     store_conformance!(in_order, Wrapped::new(as_documented), paused);

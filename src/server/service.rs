@@ -48,6 +48,23 @@ impl<Svc, S> Idempotency<Svc, S> {
             grpc,
         }
     }
+
+    /// The service inside.
+    #[must_use]
+    pub fn get_ref(&self) -> &Svc {
+        &self.inner
+    }
+
+    /// The service inside.
+    pub fn get_mut(&mut self) -> &mut Svc {
+        &mut self.inner
+    }
+
+    /// The service inside.
+    #[must_use]
+    pub fn into_inner(self) -> Svc {
+        self.inner
+    }
 }
 
 impl<Svc, S, ReqB, ResB> Service<Request<ReqB>> for Idempotency<Svc, S>

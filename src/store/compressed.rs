@@ -1,6 +1,6 @@
 //! Large records made small.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
@@ -39,7 +39,7 @@ use crate::{record::Record, record_key::RecordKey};
 /// let idempotency = IdempotencyLayer::new(store);
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Compressed<S> {
     store: S,
     above: usize,
@@ -74,6 +74,18 @@ impl<S> Compressed<S> {
     pub fn max_record(mut self, bytes: u32) -> Self {
         self.max_record = usize::try_from(bytes).unwrap_or(usize::MAX);
         self
+    }
+
+    /// The store inside, for what it can do beyond [`Store`].
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.store
+    }
+
+    /// The store inside, with the records as they are.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.store
     }
 
     fn pack(&self, record: &Record) -> Record {
@@ -142,6 +154,15 @@ fn unpack(bytes: &[u8], max_record: usize) -> Result<Record, Unpackable> {
     let mut plain = vec![0; length];
     lz4_flex::block::decompress_into(packed, &mut plain).map_err(|_| Unpackable::Damaged)?;
     Record::decode(plain.into()).map_err(|_| Unpackable::Damaged)
+}
+
+impl<S> fmt::Debug for Compressed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressed")
+            .field("above", &self.above)
+            .field("max_record", &self.max_record)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S: Store> Store for Compressed<S> {

@@ -7,7 +7,8 @@ use crate::{record::Record, record_key::RecordKey};
 
 /// Any [`Store`] behind one type, so that a backend can be chosen at run time.
 ///
-/// Costs one allocation per call. Cheap to clone; clones share the store.
+/// Costs one allocation per call. Cheap to clone; clones share the store. For what the store
+/// can do beyond the trait, as an operator's `forget`, keep a clone of it.
 ///
 /// ```
 /// # #[cfg(feature = "memory")] {

@@ -1,7 +1,7 @@
 //! The order of layers, and the guard for the wrong one.
 
 use http::{HeaderName, Method, Request};
-use tower::{ServiceBuilder, ServiceExt as _, retry::RetryLayer};
+use tower::{Layer as _, ServiceBuilder, ServiceExt as _, retry::RetryLayer};
 use tower_idempotency::{
     Key,
     client::{IdempotentRetry, SetIdempotencyKeyLayer, UseKey},
@@ -91,4 +91,12 @@ async fn a_chosen_key_is_the_same_in_any_order() {
     request.extensions_mut().insert(UseKey::new("order-42"));
     inside(&server, SetIdempotencyKeyLayer::new(), request).await;
     assert_eq!(server.keys(), ["order-42"; 3]);
+}
+
+#[test]
+fn the_service_inside_can_be_reached() {
+    let mut client = SetIdempotencyKeyLayer::new().layer("plain");
+    assert_eq!(*client.get_ref(), "plain");
+    *client.get_mut() = "other";
+    assert_eq!(client.into_inner(), "other");
 }

@@ -88,10 +88,24 @@ impl<S> Cached<S> {
         self
     }
 
-    /// Drops the copy of `key`, if there is one: after an operator's `forget` on the store.
+    /// Drops the copy of `key`, if there is one: after an operator's `forget` on the store
+    /// [inside](Self::get_ref).
     pub fn forget(&self, key: &RecordKey) {
         let copy = self.shelf().remove(key);
         drop(copy);
+    }
+
+    /// The store inside, for what it can do beyond [`Store`]. Of what is done there this one
+    /// does not know: after a `forget`, [forget](Self::forget) the copy as well.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.store
+    }
+
+    /// The store inside; the copies are dropped with the last clone.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.store
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -81,6 +81,21 @@ impl<S> Encrypted<S> {
         self
     }
 
+    /// The store inside, for what it can do beyond [`Store`]. It sees encrypted records only.
+    ///
+    /// **An answer that an operator's `resolve` leaves there is not encrypted,** and so it is
+    /// corrupt, unless with [`danger_open_plain`](Self::danger_open_plain).
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.store
+    }
+
+    /// The store inside, with the records as they are.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.store
+    }
+
     fn open(&self, key: &RecordKey, record: Record) -> Result<Record, StoreError> {
         match record.as_wrapped() {
             Some(bytes) if envelope::is_sealed(bytes) => {

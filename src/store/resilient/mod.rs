@@ -131,6 +131,19 @@ impl<S> Resilient<S> {
         self.breaker.is_open()
     }
 
+    /// The store inside, for what it can do beyond [`Store`]: calls of that have no deadline
+    /// here, are not repeated, and do not count.
+    #[must_use]
+    pub fn get_ref(&self) -> &S {
+        &self.store
+    }
+
+    /// The store inside.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.store
+    }
+
     /// Makes a call that may be repeated.
     async fn call<T, F>(&self, send: impl Fn() -> F) -> Result<T, StoreError>
     where
