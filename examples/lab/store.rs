@@ -36,7 +36,7 @@ pub(crate) async fn open(name: &str, max_entries: Option<usize>) -> Result<Opene
     let store = match scheme {
         "redis" | "rediss" => redis(name).await.map_err(failed)?,
         "postgres" | "postgresql" => postgres(name).await.map_err(failed)?,
-        "sqlite" => sqlite(name).await.map_err(failed)?,
+        "sqlite" if name != scheme => sqlite(name).await.map_err(failed)?,
         _ => return Err(format!("LAB_STORE={name}: unknown value; known: {KNOWN}")),
     };
     let stats = Stats(None);

@@ -22,6 +22,7 @@ async fn an_unknown_value_is_named_and_exits_2() {
     for (name, value) in [
         ("LAB_ADDR", "nowhere"),
         ("LAB_STORE", "clay"),
+        ("LAB_STORE", "sqlite"),
         ("LAB_LEASE_MS", "0"),
         ("LAB_LEASE_MS", "soon"),
         ("LAB_RETENTION_MS", "-1"),
