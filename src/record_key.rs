@@ -31,7 +31,8 @@ impl RecordKey {
     /// The record key of `key` on one route: the same key on another method or path names
     /// another operation. This is [`KeySpace::PerRoute`], the default.
     ///
-    /// `path` is the path as the client sent it, not decoded, without the query.
+    /// `path` is the path as the client sent it, not decoded, without the query. The layer
+    /// knows it [under a nest](crate::server#under-routernest) only with the feature `axum`.
     #[must_use]
     pub fn per_route(
         namespace: &str,

@@ -17,7 +17,7 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use tower::Service;
-use tower_idempotency::{Idempotency, IdempotencyLayer, KeySpace, MemoryStore};
+use tower_idempotency::{Idempotency, IdempotencyLayer, MemoryStore};
 
 use self::outside::{Runs, send};
 
@@ -123,17 +123,6 @@ async fn a_handler_may_do_without_the_operation() {
 }
 
 #[tokio::test]
-async fn the_same_inner_path_in_two_nests_is_two_operations() {
-    let inner = Router::new().route("/pay", on_post(count)).layer(layer());
-    let app = Router::new().nest("/a", inner.clone()).nest("/b", inner);
-    let app = app.with_state(Runs::default());
-    assert_eq!(send(&app, post("/a/pay", "k", "1")).await.text(), "run 1");
-    assert_eq!(send(&app, post("/b/pay", "k", "1")).await.text(), "run 2");
-    let again = send(&app, post("/a/pay", "k", "1")).await;
-    assert_eq!((again.text(), again.is_replay()), ("run 1", true));
-}
-
-#[tokio::test]
 async fn a_nest_and_a_flat_route_of_the_same_path_are_one_operation() {
     let layer = layer();
     let pay = Router::new().route("/pay", on_post(count));
@@ -143,17 +132,6 @@ async fn a_nest_and_a_flat_route_of_the_same_path_are_one_operation() {
     let flat = flat.with_state(Runs::default());
     assert!(!send(&nested, post("/a/pay", "k", "1")).await.is_replay());
     assert!(send(&flat, post("/a/pay", "k", "1")).await.is_replay());
-}
-
-#[tokio::test]
-async fn the_fingerprint_has_the_whole_path_under_a_nest() {
-    let shared = layer().key_space(KeySpace::Shared);
-    let inner = Router::new().route("/pay", on_post(count)).layer(shared);
-    let app = Router::new().nest("/a", inner.clone()).nest("/b", inner);
-    let app = app.with_state(Runs::default());
-    assert_eq!(send(&app, post("/a/pay", "k", "1")).await.text(), "run 1");
-    let elsewhere = send(&app, post("/b/pay", "k", "1")).await;
-    assert_eq!(elsewhere.code(), "idempotency_conflict");
 }
 
 /// Three events, none of them there at once.

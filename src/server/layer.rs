@@ -14,6 +14,9 @@ use crate::store::Store;
 /// Gives a service idempotency keys. See the [module documentation](crate::server) for what
 /// it guarantees and where it belongs among other layers.
 ///
+/// **Inside of axum's `Router::nest` it wants the feature `axum`:** without it one key is
+/// answered alike in all nests, see [there](crate::server#under-routernest).
+///
 /// ```
 /// # #[cfg(feature = "memory")] {
 /// use std::time::Duration;

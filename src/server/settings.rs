@@ -89,8 +89,8 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.key_space = Some(key_space))
     }
 
-    /// Keeps the keys of this service apart from those of others in the same store.
-    /// Default: empty.
+    /// Keeps the keys of this service apart from those of others in the same store, or those
+    /// of one [nest](crate::server#under-routernest) from those of another. Default: empty.
     #[must_use]
     pub fn namespace(self, namespace: impl Into<Arc<str>>) -> Self {
         let namespace = namespace.into();
