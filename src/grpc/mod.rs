@@ -47,7 +47,7 @@
 //! | `idempotency_payload_too_large` | `RESOURCE_EXHAUSTED` |
 //! | `idempotency_body_unreadable` | `CANCELLED` if it broke off, `DEADLINE_EXCEEDED` if it was too slow |
 //! | `idempotency_scope_missing` | `PERMISSION_DENIED` |
-//! | `idempotency_store_unavailable` | `UNAVAILABLE` |
+//! | `idempotency_store_unavailable`, `idempotency_unconfirmed` | `UNAVAILABLE` |
 //!
 //! `grpc-status-details-bin` holds a `google.rpc.ErrorInfo`, whose reason is the code in
 //! upper case and whose domain is `tower-idempotency`, and where the time to wait is known a

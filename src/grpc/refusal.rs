@@ -141,6 +141,7 @@ mod tests {
             (RejectionKind::BodyTimeout, None, None),
             (RejectionKind::ScopeMissing, None, Some("-1")),
             (RejectionKind::StoreUnavailable, second, Some("1000")),
+            (RejectionKind::Unconfirmed, second, Some("1000")),
         ];
         for (kind, wait, expected) in table {
             let (headers, status) = refused(kind, wait);
