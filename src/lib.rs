@@ -19,6 +19,9 @@
 //! # }
 //! ```
 //!
+//! **With axum, enable the feature `axum`:** without it, the same route in two
+//! [nests](server#under-routernest) is one operation.
+//!
 //! * What is guaranteed, where the layer belongs among others, and all settings: [`server`].
 //! * What clients see: [`WireContract`], [`rejection`].
 //! * What makes two requests one operation: [`KeySource`], [`ScopeSource`],
@@ -47,7 +50,14 @@
 //! | `metrics` | `MetricsObserver` | |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
-    not(all(feature = "memory", feature = "postgres", feature = "redis")),
+    not(all(
+        feature = "compression",
+        feature = "encryption",
+        feature = "memory",
+        feature = "postgres",
+        feature = "redis",
+        feature = "sqlite"
+    )),
     allow(rustdoc::broken_intra_doc_links)
 )]
 #![forbid(unsafe_code)]

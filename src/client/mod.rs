@@ -80,7 +80,7 @@
 //! # Around any client
 //!
 //! The services speak [`http::Request`] and [`http::Response`], as hyper-util's client does.
-//! `examples/client_retry.rs` puts them around `reqwest`.
+//! `examples/client_retry` puts them around `reqwest`.
 //!
 //! # Calls of a handler
 //!

@@ -14,19 +14,28 @@
 //! 6. By what the claim found the request is answered from the record, refused, or executed
 //!    by the inner service. A mismatch is found before anything else.
 //! 7. What becomes of the answer is decided: it is recorded, the key is released, or sealed.
-//!    Only then does the answer leave.
+//!    Only then does the answer leave; of a live one the head and what there is of the body
+//!    leave before, and its end only then.
 //!
 //! # What is guaranteed
 //!
 //! Per key, from its first claim until its retention ends or it is released:
 //!
 //! * **Takeover** (the default): the handler starts at most once, plus once for each lease
-//!   that lapsed unfinished because its node crashed. Exactly one answer is ever recorded, and
-//!   every replay is that answer, byte for byte. A handler learns of earlier attempts by
+//!   that lapsed unfinished. A handler learns of earlier attempts by
 //!   [`attempt`](crate::Idempotency::attempt).
 //! * **Hold** ([`AfterCrash::Hold`](crate::AfterCrash::Hold)): the handler starts at most
-//!   once. A key whose node crashed answers `idempotency_outcome_unknown` until its retention
-//!   ends or an operator resolves it.
+//!   once. A key whose lease lapsed unfinished answers `idempotency_outcome_unknown` until its
+//!   retention ends or an operator resolves it.
+//!
+//! At most one answer is ever recorded, and every replay is that answer, byte for byte.
+//!
+//! A lease lapses unfinished if its node crashed, if it was cut off from the store for as long
+//! as the lease lasts, or if the answer could not be recorded. In that last case the client
+//! gets the answer all the same, with `Idempotency-Status: unrecorded`
+//! ([`status_header`](crate::WireContract::status_header)) and an
+//! [event](crate::Event::Unrecorded); a live one, whose head has left, only the event. If the
+//! handler left a transaction with its lease, 503 `idempotency_unconfirmed` is answered instead.
 //!
 //! A lost lease never overwrites a newer record, a waiter never executes because it got tired
 //! of waiting, no answer comes from another scope, route or fingerprint, and no crash, panic
@@ -36,6 +45,19 @@
 //! and the record of its answer makes a retry run again. Calls to others should therefore
 //! carry a [`child_key`](crate::Idempotency::child_key). What is written in the same PostgreSQL
 //! database as the keys can happen [exactly once](crate::store::postgres#exactly-once).
+//!
+//! # Under `Router::nest`
+//!
+//! A key belongs to the path it was sent to, and a mismatch is also told by that. axum's
+//! `Router::nest` strips the prefix from the path of what stands in it, and only the feature
+//! `axum` knows the original. **Without it, a layer inside of nests takes `/a/pay` and `/b/pay`
+//! for one route:** a key answered under the one is replayed under the other. One of these
+//! keeps them apart:
+//!
+//! * the feature `axum`;
+//! * the layer outside of the nests, on the router that has them;
+//! * a layer for each nest, with a [`namespace`](IdempotencyLayer::namespace) of its own; but
+//!   the parameters of a prefix like `/tenants/{id}` do not count then.
 //!
 //! # Where it belongs among other layers
 //!
@@ -97,7 +119,7 @@
 //! | [`require_key`](IdempotencyLayer::require_key) | off: unkeyed requests pass through |
 //! | [`key_source`](IdempotencyLayer::key_source) | header `Idempotency-Key`, tolerant |
 //! | [`key_space`](IdempotencyLayer::key_space) | per route |
-//! | [`namespace`](IdempotencyLayer::namespace) | empty |
+//! | [`namespace`](IdempotencyLayer::namespace) | empty; see [nests](self#under-routernest) |
 //! | [`scope`](IdempotencyLayer::scope) | the credentials as sent |
 //! | [`fingerprint`](IdempotencyLayer::fingerprint) | method, path, query, content type, body |
 //! | [`max_request_body`](IdempotencyLayer::max_request_body) | 2 MiB |

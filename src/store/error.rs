@@ -9,7 +9,7 @@ pub struct StoreError {
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// Which of three happened, and whether asking again may help.
+/// What happened, and whether asking again may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -50,7 +50,7 @@ impl StoreError {
         Self { kind, source }
     }
 
-    /// Which of three happened.
+    /// What happened.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

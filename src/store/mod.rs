@@ -54,8 +54,8 @@
 //! 6. Keys in flight are never evicted. A full store refuses new claims.
 //! 7. [`settled`](Store::settled) returns when the claim may have ended. It may return
 //!    early; it must not sleep past the end.
-//! 8. An error says which of three happened: *not applied*, *unknown*, *corrupt*. A corrupt
-//!    record is never "absent".
+//! 8. An error says what happened: *not applied*, *full* (not applied, and asking again does not
+//!    help), *unknown*, *corrupt*. A corrupt record is never "absent".
 //!
 //! A [`Slot`] holds these laws for one key, so that a store need only add an atomic step, a
 //! clock and fences. The `conformance` feature holds them as a test suite for any store.
