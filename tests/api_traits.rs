@@ -6,13 +6,16 @@ use std::{error::Error, fmt::Debug, fmt::Display, hash::Hash, str::FromStr};
 #[cfg(feature = "client")]
 use tower_idempotency::client;
 use tower_idempotency::{
-    Accumulate, AfterCrash, ByStatus, CredentialScope, DecodeError, Directive, ExactFingerprint,
-    ExtensionScope, Fingerprint, FingerprintState, Fingerprinter, Frames, HeaderKey, InvalidKey,
-    Key, KeySource, KeySpace, MissingScope, Outcome, ParseRecordKeyError, ProblemJson, Record,
-    RecordKey, RecordPolicy, RecordedHeaders, Rejection, RejectionKind, Render, Scope, ScopeSource,
-    SharedStore, Store, StripeJson, WireContract,
+    Accumulate, AfterCrash, BodyKey, ByStatus, Cause, CredentialScope, DecodeError, Directive,
+    Drained, Event, ExactFingerprint, ExtensionScope, Fingerprint, FingerprintState, Fingerprinter,
+    Frames, HeaderKey, Idempotency, IdempotencyLayer, InFlight, InvalidKey, JsonField,
+    JsonFingerprint, Key, KeyPlace, KeySource, KeySpace, MissingScope, Observer, Outcome,
+    ParseRecordKeyError, ProblemJson, Record, RecordKey, RecordPolicy, RecordedHeaders, Rejection,
+    RejectionKind, Render, Scope, ScopeSource, SharedStore, Store, StoreFailure, StripeJson,
+    Unkept, Verb, WireContract, server,
     store::{
-        Claim, Claimed, Completion, Fence, Lease, LeaseToken, Standing, StoreError, StoreErrorKind,
+        Cached, Claim, Claimed, Completion, Fence, Lease, LeaseToken, Resilient, Resolution, Slot,
+        Standing, StoreError, StoreErrorKind,
     },
 };
 
@@ -27,6 +30,10 @@ impl<T: Plain + Copy + Eq> Word for T {}
 /// An error that can be boxed and passed on.
 trait Fault: Plain + Error {}
 impl<T: Plain + Error> Fault for T {}
+
+/// What need not be shown.
+#[derive(Clone)]
+struct Hidden;
 
 /// `Type: Trait, Trait;` lines, checked as this file is compiled.
 macro_rules! have {
@@ -43,6 +50,8 @@ have! {
     Key: Plain, Clone, Eq, Hash, AsRef<[u8]>;
     InvalidKey: Fault, Word, Hash;
     HeaderKey: Plain, Clone, Default, Eq, KeySource;
+    JsonField: Plain, Clone, KeySource;
+    KeyPlace: Send, Unpin, Debug, From<Option<Key>>;
     RecordKey: Word, Ord, Hash, Display, FromStr;
     ParseRecordKeyError: Fault, Word;
     KeySpace: Word, Default;
@@ -53,6 +62,7 @@ have! {
     ExtensionScope<*const ()>: Plain, Clone, Default;
     Fingerprint: Word, Hash;
     ExactFingerprint: Plain, Copy, Default, Fingerprinter;
+    JsonFingerprint: Plain, Clone, Default, Fingerprinter;
     FingerprintState: Send, Unpin, Debug;
 
     // Records.
@@ -71,6 +81,28 @@ have! {
     ProblemJson: Plain, Copy, Default, Render;
     StripeJson: Plain, Copy, Default, Render;
 
+    // The layer.
+    IdempotencyLayer<SharedStore>: Plain, Clone, tower::Layer<()>;
+    IdempotencyLayer<Hidden>: Plain, Clone;
+    server::Idempotency<(), Hidden>: Plain, Clone;
+    server::ResponseFuture<(), (), ()>: Send, Unpin, Debug;
+    server::RequestBody<()>: Plain;
+    server::ResponseBody<()>: Plain;
+    server::BrokeOff: Fault, Copy;
+    server::CutShort: Fault, Copy;
+    server::LeaseLost: Fault, Copy;
+    server::Unconfirmed: Fault, Copy;
+    InFlight: Word, Default;
+    StoreFailure: Word, Default;
+    Unkept: Word, Default;
+    Drained: Word;
+
+    // What a handler and an observer are told.
+    Idempotency: Plain, Clone, AsRef<Lease>;
+    Event<'static>: Plain;
+    Cause: Word, Hash;
+    Verb: Word, Hash;
+
     // Stores.
     Claim<'static>: Plain, Clone;
     Claimed: Plain, Clone, Eq;
@@ -82,10 +114,18 @@ have! {
     AfterCrash: Word, Default;
     StoreError: Fault;
     StoreErrorKind: Word, Hash;
+    Slot: Plain, Clone, Eq, Default;
+    Resolution: Word, Hash;
     SharedStore: Plain, Clone, Store;
+    Cached<SharedStore>: Plain, Clone, Store;
+    Cached<Hidden>: Plain, Clone;
+    Resilient<SharedStore>: Plain, Clone, Store;
+    Resilient<Hidden>: Plain, Clone;
 
     // The traits for users can be chosen at run time.
     dyn KeySource: Send, Sync;
+    dyn BodyKey: Send;
+    dyn Observer: Send, Sync;
     dyn ScopeSource: Send, Sync;
     dyn Fingerprinter: Send, Sync;
     dyn Accumulate: Send;
@@ -96,6 +136,48 @@ have! {
 #[cfg(feature = "derive")]
 have! {
     tower_idempotency::derive::Derivation: Plain, Clone;
+}
+
+#[cfg(feature = "metrics")]
+have! {
+    tower_idempotency::MetricsObserver: Plain, Copy, Default, Observer;
+}
+
+#[cfg(feature = "grpc")]
+have! {
+    tower_idempotency::grpc::MessageFingerprint: Plain, Copy, Default, Fingerprinter;
+}
+
+#[cfg(feature = "axum")]
+have! {
+    Idempotency: axum::extract::FromRequestParts<()>, axum::extract::OptionalFromRequestParts<()>;
+    server::MissingIdempotency: Fault, Word, axum::response::IntoResponse;
+}
+
+#[cfg(feature = "memory")]
+have! {
+    tower_idempotency::MemoryStore: Plain, Clone, Default, Store;
+}
+
+#[cfg(feature = "sqlite")]
+have! {
+    tower_idempotency::SqliteStore: Plain, Clone, Store;
+    tower_idempotency::store::sqlite::SqliteOptions: Plain, Copy, Default;
+    tower_idempotency::store::sqlite::SqliteOpenError: Fault;
+    tower_idempotency::store::sqlite::SqliteOpenErrorKind: Word, Hash;
+}
+
+#[cfg(feature = "compression")]
+have! {
+    tower_idempotency::store::Compressed<SharedStore>: Plain, Clone, Store;
+    tower_idempotency::store::Compressed<Hidden>: Plain, Clone;
+}
+
+#[cfg(feature = "encryption")]
+have! {
+    tower_idempotency::store::Encrypted<SharedStore>: Plain, Clone, Store;
+    tower_idempotency::store::Encrypted<Hidden>: Plain, Clone;
+    tower_idempotency::store::EncryptionKeys: Plain;
 }
 
 #[cfg(feature = "postgres")]
