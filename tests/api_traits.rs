@@ -14,8 +14,8 @@ use tower_idempotency::{
     RejectionKind, Render, Scope, ScopeSource, SharedStore, Store, StoreFailure, StripeJson,
     Unkept, Verb, WireContract, server,
     store::{
-        Cached, Claim, Claimed, Completion, Fence, Lease, LeaseToken, Resilient, Resolution, Slot,
-        Standing, StoreError, StoreErrorKind,
+        Cached, Claim, Claimed, Completion, Fence, Lease, LeaseToken, OwnedClaim, Resilient,
+        Resolution, Slot, Standing, StoreError, StoreErrorKind,
     },
 };
 
@@ -105,6 +105,7 @@ have! {
 
     // Stores.
     Claim<'static>: Plain, Clone;
+    OwnedClaim: Plain, Clone;
     Claimed: Plain, Clone, Eq;
     Completion: Plain, Clone, Eq;
     Standing: Plain, Clone, Eq;

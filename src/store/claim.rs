@@ -9,6 +9,12 @@ use crate::{fingerprint::Fingerprint, record::Record, record_key::RecordKey};
 #[derive(Debug, Clone)]
 pub struct Claim<'a> {
     key: &'a RecordKey,
+    terms: Terms,
+}
+
+/// All of a claim but its key.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
     fingerprint: Fingerprint,
     token: LeaseToken,
     lease: Duration,
@@ -23,32 +29,34 @@ impl<'a> Claim<'a> {
     pub fn new(key: &'a RecordKey, fingerprint: Fingerprint) -> Self {
         Self {
             key,
-            fingerprint,
-            token: LeaseToken::random(),
-            lease: Duration::from_secs(30),
-            retention: Duration::from_secs(24 * 60 * 60),
-            after_crash: AfterCrash::Takeover,
+            terms: Terms {
+                fingerprint,
+                token: LeaseToken::random(),
+                lease: Duration::from_secs(30),
+                retention: Duration::from_secs(24 * 60 * 60),
+                after_crash: AfterCrash::Takeover,
+            },
         }
     }
 
     /// How long the lease lives unless renewed.
     #[must_use]
     pub fn lease_for(mut self, lease: Duration) -> Self {
-        self.lease = lease;
+        self.terms.lease = lease;
         self
     }
 
     /// How long the key is kept after a lease that lapsed and was never taken over.
     #[must_use]
     pub fn retained_for(mut self, retention: Duration) -> Self {
-        self.retention = retention;
+        self.terms.retention = retention;
         self
     }
 
     /// What to do with a lapsed lease of somebody else.
     #[must_use]
     pub fn after_crash(mut self, after_crash: AfterCrash) -> Self {
-        self.after_crash = after_crash;
+        self.terms.after_crash = after_crash;
         self
     }
 
@@ -61,57 +69,89 @@ impl<'a> Claim<'a> {
     /// What was asked.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        self.fingerprint
+        self.terms.fingerprint
     }
 
     /// The token that will prove ownership; a resend carries the same.
     #[must_use]
     pub fn token(&self) -> LeaseToken {
-        self.token
+        self.terms.token
     }
 
     /// How long the lease lives unless renewed.
     #[must_use]
     pub fn lease(&self) -> Duration {
-        self.lease
+        self.terms.lease
     }
 
     /// How long the key is kept after a lease that lapsed.
     #[must_use]
     pub fn retention(&self) -> Duration {
-        self.retention
+        self.terms.retention
     }
 
     /// What to do with a lapsed lease of somebody else.
     #[must_use]
     pub fn crash_mode(&self) -> AfterCrash {
-        self.after_crash
+        self.terms.after_crash
     }
 
     /// The same claim, token included, of a key held elsewhere.
     pub(crate) fn rebind<'b>(&self, key: &'b RecordKey) -> Claim<'b> {
-        let Self {
-            fingerprint,
-            token,
-            lease,
-            retention,
-            after_crash,
-            ..
-        } = *self;
-        Claim {
-            key,
-            fingerprint,
-            token,
-            lease,
-            retention,
-            after_crash,
+        let terms = self.terms;
+        Claim { key, terms }
+    }
+
+    /// The same claim, its key included, for a task or thread that outlives the borrow.
+    #[must_use]
+    pub fn owned(&self) -> OwnedClaim {
+        OwnedClaim {
+            key: *self.key,
+            terms: self.terms,
         }
     }
 
     /// The lease this claim wins with `fence` as the `attempt`-th, counted from 1.
     #[must_use]
     pub fn won(&self, fence: Fence, attempt: u32) -> Lease {
-        Lease::new(*self.key, self.token, fence, attempt, self.lease)
+        let Terms { token, lease, .. } = self.terms;
+        Lease::new(*self.key, token, fence, attempt, lease)
+    }
+}
+
+/// A [`Claim`] with a key of its own, so that a store can take it to where it does its work.
+///
+/// ```
+/// use std::{thread, time::Duration};
+/// use tower_idempotency::{
+///     Fingerprint, RecordKey,
+///     store::{Claim, Claimed, Fence, Slot},
+/// };
+///
+/// fn claim(claim: &Claim<'_>) -> Claimed {
+///     let claim = claim.owned();
+///     let work = move || Slot::new().claim(&claim.as_claim(), Fence::new(1), Duration::ZERO);
+///     thread::spawn(work).join().unwrap()
+/// }
+///
+/// let key = RecordKey::from_bytes([7; 32]);
+/// let request = Claim::new(&key, Fingerprint::custom([1; 32]));
+/// assert_eq!(claim(&request), Claimed::Acquired(request.won(Fence::new(1), 1)));
+/// ```
+#[derive(Debug, Clone)]
+pub struct OwnedClaim {
+    key: RecordKey,
+    terms: Terms,
+}
+
+impl OwnedClaim {
+    /// The claim, lease token included: to send it is to send the same claim again.
+    #[must_use]
+    pub fn as_claim(&self) -> Claim<'_> {
+        Claim {
+            key: &self.key,
+            terms: self.terms,
+        }
     }
 }
 

@@ -107,7 +107,7 @@ pub use self::redis::RedisStore;
 pub use self::sqlite::SqliteStore;
 pub use self::{
     cached::Cached,
-    claim::{AfterCrash, Claim, Claimed},
+    claim::{AfterCrash, Claim, Claimed, OwnedClaim},
     error::{StoreError, StoreErrorKind},
     lease::{Completion, Fence, Lease, LeaseToken, Standing},
     resilient::Resilient,

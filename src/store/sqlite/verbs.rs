@@ -13,20 +13,22 @@ use crate::{
 
 impl Store for SqliteStore {
     async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
-        let key = *claim.key();
-        let claim = claim.rebind(&ELSEWHERE);
-        let look = claim.clone();
+        let look = claim.owned();
         let found = self.read(move |session| {
-            let mut slot = session.slot(&key)?;
-            Ok(slot.claim(&look.rebind(&key), Fence::new(0), session.now()))
+            let claim = look.as_claim();
+            let mut slot = session.slot(claim.key())?;
+            Ok(slot.claim(&claim, Fence::new(0), session.now()))
         });
         match found.await? {
             // That has to be written.
             Claimed::Acquired(_) => {}
             found => return Ok(found),
         }
-        let claim = move |slot: &mut Slot, fence, now| slot.claim(&claim.rebind(&key), fence, now);
-        self.step(&key, claim).await
+        let write = claim.owned();
+        self.step(claim.key(), move |slot, fence, now| {
+            slot.claim(&write.as_claim(), fence, now)
+        })
+        .await
     }
 
     async fn complete(
@@ -78,9 +80,6 @@ impl Store for SqliteStore {
         }
     }
 }
-
-/// Stands in for a key that is held elsewhere.
-static ELSEWHERE: RecordKey = RecordKey::from_bytes([0; 32]);
 
 /// How soon a waiter looks for what other processes did; then ever less often.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
