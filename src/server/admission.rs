@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     fingerprint::FingerprintState,
-    key::{BodyKey, InvalidKey, Key, KeyPlace, KeySource as _},
+    key::{BodyKey, InvalidKey, Key, KeyPlace, KeySource},
     record_key::{KeySpace, RecordKey},
     rejection::RejectionKind,
     scope::Scope,
@@ -36,28 +36,29 @@ pub(super) enum Admission {
 }
 
 /// Where a request that may be ours has its key.
-pub(super) enum Sought {
+pub(super) enum Sought<'a> {
     /// In the header, well-formed or not; or it has none, and must.
     InHeader(Result<Option<Key>, InvalidKey>),
-    /// Nobody has looked yet.
-    Anywhere,
+    /// Where this source finds it: nobody has looked yet.
+    Anywhere(&'a dyn KeySource),
 }
 
 impl Config {
     /// Whether a request can be ours at all. Most are not, and are not taken apart.
-    pub(super) fn seek<B>(&self, request: &Request<B>) -> Option<Sought> {
+    pub(super) fn seek<B>(&self, request: &Request<B>) -> Option<Sought<'_>> {
         if !self.methods.contains(request.method()) {
             return None;
         }
         let (headers, may_lack) = (request.headers(), self.presence == KeyPresence::Optional);
-        if let Some(header) = self.key_header() {
-            let found = header.find(headers);
-            return (found != Ok(None) || !may_lack).then_some(Sought::InHeader(found));
-        }
-        match &self.key {
-            KeyFrom::Field(field) if may_lack && !field.may_be_with(headers) => None,
-            _ => Some(Sought::Anywhere),
-        }
+        let header = match &self.key {
+            KeyFrom::Contract => &self.contract.key,
+            KeyFrom::Header(header) => header,
+            KeyFrom::Field(field) if may_lack && !field.may_be_with(headers) => return None,
+            KeyFrom::Field(field) => return Some(Sought::Anywhere(field)),
+            KeyFrom::Source(source) => return Some(Sought::Anywhere(&**source)),
+        };
+        let found = header.find(headers);
+        (found != Ok(None) || !may_lack).then_some(Sought::InHeader(found))
     }
 
     /// Decides by the head alone about a request whose key was [sought](Self::seek); nothing
@@ -66,7 +67,7 @@ impl Config {
         &self,
         parts: &Parts,
         body: &B,
-        sought: Sought,
+        sought: Sought<'_>,
     ) -> Result<Admission, Box<dyn BodyKey>> {
         if self.when.as_ref().is_some_and(|when| !when(parts)) {
             return Ok(Admission::Passed);
@@ -74,7 +75,7 @@ impl Config {
         let announced = announced_length(parts, body);
         let found = match sought {
             Sought::InHeader(found) => found,
-            Sought::Anywhere => match self.find_key(parts) {
+            Sought::Anywhere(source) => match source.key(parts) {
                 Ok(KeyPlace::Head(key)) => Ok(Some(key)),
                 Ok(KeyPlace::Nowhere) => Ok(None),
                 Ok(KeyPlace::Body(_)) if announced > self.max_request_body => {
@@ -136,15 +137,6 @@ impl Config {
             record_key,
             fingerprint: self.begin_fingerprint(parts),
         })
-    }
-
-    fn find_key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
-        match &self.key {
-            KeyFrom::Contract => self.contract.key.key(parts),
-            KeyFrom::Header(header) => header.key(parts),
-            KeyFrom::Field(field) => field.key(parts),
-            KeyFrom::Source(source) => source.key(parts),
-        }
     }
 
     fn record_key(&self, parts: &Parts, scope: &Scope, key: &Key) -> RecordKey {

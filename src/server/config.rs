@@ -162,15 +162,6 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The header that carries the key, if one does.
-    pub(crate) fn key_header(&self) -> Option<&HeaderKey> {
-        match &self.key {
-            KeyFrom::Contract => Some(&self.contract.key),
-            KeyFrom::Header(header) => Some(header),
-            KeyFrom::Field(_) | KeyFrom::Source(_) => None,
-        }
-    }
-
     /// To be called when the source of the key or what makes requests the same changes.
     pub(crate) fn settle_fingerprint(&mut self) {
         let field = match &self.key {
