@@ -42,7 +42,7 @@ pub struct WireContract {
     in_flight: StatusCode,
     type_base: String,
     docs: Option<HeaderValue>,
-    render: Arc<dyn Render>,
+    pub(crate) render: Arc<dyn Render>,
 }
 
 impl Default for WireContract {
@@ -171,16 +171,44 @@ impl WireContract {
         }
     }
 
-    /// The response that refuses a request; `wait` is how long the reason may last.
-    pub(crate) fn reject(&self, kind: RejectionKind, wait: Option<Duration>) -> Response<Bytes> {
-        let rejection = Rejection {
+    /// The refusal that a [`Render`] is given, for tests of one: with `wait`, how long the
+    /// reason may last, as [`retry_after`](Rejection::retry_after).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use tower_idempotency::{Rejection, RejectionKind, WireContract};
+    ///
+    /// fn render(rejection: &Rejection) -> Response<Bytes> {
+    ///     let body = format!(r#"{{"error":"{}"}}"#, rejection.kind().code());
+    ///     let response = Response::builder().status(rejection.status());
+    ///     response.body(body.into()).unwrap()
+    /// }
+    ///
+    /// let contract = WireContract::ietf();
+    /// let response = render(&contract.rejection(RejectionKind::Conflict, None));
+    /// assert_eq!(response.status(), 422);
+    /// assert_eq!(response.body(), r#"{"error":"idempotency_conflict"}"#);
+    ///
+    /// let wait = Some(Duration::from_millis(2_500));
+    /// let in_flight = contract.rejection(RejectionKind::InFlight, wait);
+    /// assert_eq!(in_flight.retry_after(), Some(Duration::from_secs(2)));
+    /// ```
+    #[must_use]
+    pub fn rejection(&self, kind: RejectionKind, wait: Option<Duration>) -> Rejection {
+        Rejection {
             kind,
             status: self.status(kind),
             retry_after: wait.map(whole_seconds),
             type_uri: format!("{}{}", self.type_base, kind.code()),
-        };
-        let mut response = self.render.render(&rejection);
-        self.add_missing(&rejection, response.headers_mut());
+        }
+    }
+
+    /// The response that refuses a request, as `render` has it.
+    pub(crate) fn refuse(&self, rejection: &Rejection, render: &dyn Render) -> Response<Bytes> {
+        let mut response = render.render(rejection);
+        self.add_missing(rejection, response.headers_mut());
         response
     }
 
@@ -238,9 +266,17 @@ mod tests {
     use super::*;
     use crate::key::InvalidKey;
 
+    fn refuse(
+        contract: &WireContract,
+        kind: RejectionKind,
+        wait: Option<Duration>,
+    ) -> Response<Bytes> {
+        contract.refuse(&contract.rejection(kind, wait), &*contract.render)
+    }
+
     fn reject(contract: &WireContract, kind: RejectionKind) -> (u16, HeaderMap, serde_json::Value) {
         let wait = kind.is_retryable().then_some(Duration::from_secs(7));
-        let (parts, body) = contract.reject(kind, wait).into_parts();
+        let (parts, body) = refuse(contract, kind, wait).into_parts();
         let body = serde_json::from_slice(&body).unwrap();
         (parts.status.as_u16(), parts.headers, body)
     }
@@ -318,7 +354,7 @@ mod tests {
                     .body(Bytes::new())
                     .unwrap()
             });
-        let response = contract.reject(RejectionKind::Conflict, None);
+        let response = refuse(&contract, RejectionKind::Conflict, None);
         assert_eq!(response.status(), 400);
         assert_eq!(response.headers()["cache-control"], "private");
         assert_eq!(response.headers()["x-should-retry"], "false");

@@ -1,12 +1,14 @@
 //! Functions in the place of one-method traits.
 
-use http::{request, response};
+use bytes::Bytes;
+use http::{Response, request, response};
 
 use crate::{
     event::{Event, Observer},
     fingerprint::{FingerprintState, Fingerprinter},
     key::{InvalidKey, Key, KeyPlace, KeySource},
     policy::{Directive, RecordPolicy},
+    rejection::{Rejection, Render},
     scope::{MissingScope, Scope, ScopeSource},
 };
 
@@ -47,6 +49,15 @@ where
 {
     fn directive(&self, parts: &response::Parts) -> Directive {
         (self.0)(parts)
+    }
+}
+
+impl<F> Render for ByFn<F>
+where
+    F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static,
+{
+    fn render(&self, rejection: &Rejection) -> Response<Bytes> {
+        (self.0)(rejection)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     policy::{Directive, RecordPolicy, by_grpc_status},
     protocol::Protocol,
     record_key::KeySpace,
-    rejection::RejectionKind,
+    rejection::{RejectionKind, Render},
     scope::{CredentialScope, ScopeSource},
     store::AfterCrash,
 };
@@ -101,6 +101,7 @@ pub(crate) struct Config {
     pub(crate) store_attempts: u32,
     pub(crate) store_failure: StoreFailure,
     pub(crate) contract: WireContract,
+    pub(crate) render: Option<Arc<dyn Render>>,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
 }
 
@@ -156,6 +157,7 @@ impl Default for Config {
             store_attempts: 3,
             store_failure: StoreFailure::Refuse,
             contract: WireContract::default(),
+            render: None,
             observers: Vec::new(),
         }
     }
@@ -230,7 +232,9 @@ impl Config {
         if self.protocol == Protocol::Grpc {
             return crate::grpc::refuse(kind, self.contract.status(kind), wait);
         }
-        self.contract.reject(kind, wait)
+        let render = self.render.as_ref().unwrap_or(&self.contract.render);
+        let rejection = self.contract.rejection(kind, wait);
+        self.contract.refuse(&rejection, &**render)
     }
 
     /// When to look again at an operation that has `left` of its lease: after as long as it

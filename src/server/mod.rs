@@ -138,7 +138,7 @@
 //! | [`store_attempts`](IdempotencyLayer::store_attempts) | 3 |
 //! | [`store_failure`](IdempotencyLayer::store_failure) | refuse: 503 |
 //! | [`contract`](IdempotencyLayer::contract) | [`WireContract::default`](crate::WireContract::default) |
-//! | [`render_fn`](IdempotencyLayer::render_fn) | problem+json |
+//! | [`render`](IdempotencyLayer::render) | problem+json |
 //! | [`observer`](IdempotencyLayer::observer) | none; `tracing` is always told |
 //!
 //! # Hang-ups, panics, shutdown

@@ -18,7 +18,7 @@ use crate::{
     key::{HeaderKey, InvalidKey, JsonField, Key, KeySource},
     policy::{Directive, RecordPolicy},
     record_key::KeySpace,
-    rejection::Rejection,
+    rejection::{Rejection, Render},
     scope::{MissingScope, Scope, ScopeSource},
     store::AfterCrash,
 };
@@ -279,20 +279,28 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.store_failure = failure)
     }
 
-    /// What clients see. Default: [`WireContract::default`].
+    /// What clients see. Default: [`WireContract::default`]. A setting of the layer wins over
+    /// what the contract says of the same, whichever comes first.
     #[must_use]
     pub fn contract(self, contract: WireContract) -> Self {
         self.set(|config| config.contract = contract)
     }
 
-    /// Turns refusals into responses by a function. Default: problem+json. Not asked about
-    /// gRPC calls, which have a form of refusals of their own.
+    /// Turns refusals into responses. Default: the wire contract's,
+    /// [`ProblemJson`](crate::ProblemJson). Not asked about gRPC calls, which have a form of
+    /// refusals of their own.
+    #[must_use]
+    pub fn render(self, render: impl Render) -> Self {
+        self.set(|config| config.render = Some(Arc::new(render)))
+    }
+
+    /// Turns refusals into responses by a function.
     #[must_use]
     pub fn render_fn<F>(self, render: F) -> Self
     where
         F: Fn(&Rejection) -> Response<Bytes> + Send + Sync + 'static,
     {
-        self.set(|config| config.contract = config.contract.clone().render_fn(render))
+        self.render(ByFn(render))
     }
 
     /// Adds an observer. Default: none; `tracing` is always told.
