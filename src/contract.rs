@@ -214,7 +214,10 @@ impl WireContract {
 
     fn add_missing(&self, rejection: &Rejection, headers: &mut HeaderMap) {
         let mut add = |name: HeaderName, value: HeaderValue| {
-            headers.entry(name).or_insert(value);
+            if !headers.contains_key(&name) {
+                // A map that is full has no room for it.
+                let _ = headers.try_insert(name, value);
+            }
         };
         add(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(wait) = rejection.retry_after {
@@ -362,6 +365,24 @@ mod tests {
             response.headers()["link"],
             "<https://example.com/docs>; rel=\"describedby\""
         );
+    }
+
+    #[test]
+    fn a_renderer_may_leave_no_room_for_header_fields() {
+        let contract = WireContract::default().render_fn(|_| {
+            let mut response = Response::default();
+            let names = (0..).map(|number| HeaderName::try_from(format!("x-{number}")).unwrap());
+            for name in names {
+                let value = HeaderValue::from_static("full");
+                if response.headers_mut().try_insert(name, value).is_err() {
+                    break;
+                }
+            }
+            response
+        });
+        let response = refuse(&contract, RejectionKind::Conflict, None);
+        assert!(!response.headers().contains_key("cache-control"));
+        assert!(response.headers().contains_key("x-0"));
     }
 
     #[test]
