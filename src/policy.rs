@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, response::Parts};
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER, response::Parts};
 
 use crate::protocol::GRPC_STATUS;
 
@@ -31,6 +31,10 @@ pub enum Outcome {
 /// let mut response = Response::new("card declined, try another");
 /// response.extensions_mut().insert(Directive::release());
 /// ```
+///
+/// It stays among the extensions: layers in the same process around this one go by it, too.
+/// So they do by what this layer says of its own refusals, which release a key around it if
+/// they may be over later, as `idempotency_in_flight` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Directive {
     outcome: Outcome,
@@ -112,7 +116,8 @@ pub trait RecordPolicy: Send + Sync + 'static {
 }
 
 /// The default policy: records 2xx, 3xx and 4xx, except those that say the request was not
-/// even looked at, or may succeed unchanged later: 401, 403, 407, 408, 421, 425 and 429.
+/// even looked at, or may succeed unchanged later: 401, 403, 407, 408, 421, 425 and 429, and a
+/// 409 with `Retry-After`, by which another service says that the operation is in flight there.
 /// These and 5xx release the key. A 1xx (a protocol switch) is sealed: it was done and
 /// cannot be replayed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -157,6 +162,9 @@ impl RecordPolicy for ByStatus {
                 | StatusCode::TOO_MANY_REQUESTS,
                 _,
             ) => Directive::release(),
+            (StatusCode::CONFLICT, _) if parts.headers.contains_key(RETRY_AFTER) => {
+                Directive::release()
+            }
             (status, ServerErrors::Release) if status.as_u16() >= 500 => Directive::release(),
             _ => Directive::record(),
         }
@@ -210,6 +218,17 @@ mod tests {
         let stripe = ByStatus::new().record_server_errors();
         assert_eq!(outcome(stripe, 500), Outcome::Record);
         assert_eq!(outcome(stripe, 429), Outcome::Release);
+    }
+
+    #[test]
+    fn a_conflict_that_tells_when_is_released() {
+        for (status, outcome) in [(409, Outcome::Release), (422, Outcome::Record)] {
+            let response = Response::builder().status(status).header(RETRY_AFTER, "1");
+            let (parts, ()) = response.body(()).unwrap().into_parts();
+            for policy in [ByStatus::new(), ByStatus::new().record_server_errors()] {
+                assert_eq!(policy.directive(&parts).outcome(), outcome, "{status}");
+            }
+        }
     }
 
     #[test]

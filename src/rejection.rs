@@ -152,6 +152,12 @@ impl RejectionKind {
         )
     }
 
+    /// Whether the same request may have another end later: by itself, or once an operator has
+    /// told how it ended.
+    pub(crate) fn may_pass(self) -> bool {
+        self.is_retryable() || self == Self::OutcomeUnknown
+    }
+
     /// Whether clients that retry every 409 must be told not to.
     pub(crate) fn forbids_retry(self) -> bool {
         matches!(
@@ -161,7 +167,8 @@ impl RejectionKind {
     }
 }
 
-/// A refusal of a request, as a value that a [`Render`] turns into a response.
+/// A refusal of a request, as a value that a [`Render`] turns into a response. A test of a
+/// renderer gets one from [`WireContract::rejection`](crate::WireContract::rejection).
 #[derive(Debug, Clone)]
 pub struct Rejection {
     pub(crate) kind: RejectionKind,

@@ -228,6 +228,15 @@ impl Config {
             RejectionKind::InFlight => wait.map(|left| self.worth_waiting(left)),
             _ => wait,
         };
+        let mut response = self.refuse(kind, wait);
+        if kind.may_pass() {
+            // For layers around this one, which would keep it for their retention.
+            response.extensions_mut().insert(Directive::release());
+        }
+        response
+    }
+
+    fn refuse(&self, kind: RejectionKind, wait: Option<Duration>) -> Response<Bytes> {
         #[cfg(feature = "grpc")]
         if self.protocol == Protocol::Grpc {
             return crate::grpc::refuse(kind, self.contract.status(kind), wait);

@@ -51,7 +51,7 @@ where
     let shared = Arc::clone(&carried.shared);
     let (mut parts, body) = response.into_parts();
     parts.headers.remove(&shared.config.contract.replay_header);
-    let directive = match shared.decide(&mut parts) {
+    let directive = match shared.decide(&parts) {
         Ok(directive) => directive,
         // Nobody decided: as when the handler itself panics.
         Err(panic) => return Next::Aside(Box::pin(give_up(held, Err(panic)))),
@@ -110,9 +110,10 @@ where
 
 impl<S: Store> Shared<S> {
     /// What the handler says becomes of its answer, else the policy; or the panic of that.
-    fn decide(&self, parts: &mut Parts) -> Result<Option<Directive>, Panic> {
-        match parts.extensions.remove::<Directive>() {
-            Some(by_handler) => Ok(Some(by_handler)),
+    fn decide(&self, parts: &Parts) -> Result<Option<Directive>, Panic> {
+        match parts.extensions.get::<Directive>() {
+            // Left where it is, for layers around this one.
+            Some(by_handler) => Ok(Some(*by_handler)),
             None => catch_unwind(AssertUnwindSafe(|| self.config.directive(parts))),
         }
     }
