@@ -16,8 +16,8 @@
 //! The operation was carried out, and its answer was not kept. Do not retry; look the
 //! result up.
 //! ## idempotency_outcome_unknown
-//! The node that ran the operation was lost, and nobody knows how far it came. Do not
-//! retry; ask the operator.
+//! The node that ran the operation was lost, or could not record its answer, and nobody knows
+//! how far it came. Do not retry; ask the operator.
 //! ## idempotency_payload_too_large
 //! The body is larger than a keyed request may have here.
 //! ## idempotency_body_unreadable
@@ -52,7 +52,7 @@ pub enum RejectionKind {
     InFlight,
     /// Carried out, answer not kept.
     ResultUnavailable,
-    /// The node that ran it was lost ([`AfterCrash::Hold`](crate::AfterCrash::Hold)).
+    /// Its lease lapsed unfinished ([`AfterCrash::Hold`](crate::AfterCrash::Hold)).
     OutcomeUnknown,
     /// The body is over the limit.
     PayloadTooLarge,

@@ -219,7 +219,8 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.lease = lease.min(A_YEAR))
     }
 
-    /// What to do with a key whose node crashed. Default: [`AfterCrash::Takeover`].
+    /// What to do with a key whose [lease lapsed unfinished](crate::server#what-is-guaranteed),
+    /// as its node crashed for example. Default: [`AfterCrash::Takeover`].
     #[must_use]
     pub fn after_crash(self, after_crash: AfterCrash) -> Self {
         self.set(|config| config.after_crash = after_crash)

@@ -156,7 +156,7 @@ impl OwnedClaim {
 }
 
 /// What to do with a key whose lease lapsed before it was completed: the node that held it
-/// crashed or was cut off.
+/// crashed, was cut off, or could not record the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AfterCrash {
