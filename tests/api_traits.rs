@@ -185,7 +185,7 @@ have! {
 have! {
     tower_idempotency::PostgresStore: Plain, Clone, Store;
     tower_idempotency::store::postgres::PostgresOptions: Plain, Clone, Default;
-    tower_idempotency::store::postgres::SetupError: Fault;
+    tower_idempotency::store::postgres::PostgresOpenError: Fault;
     tower_idempotency::store::postgres::Transaction: Send, Sync, Debug,
         std::ops::DerefMut<Target = sqlx::PgConnection>;
     tower_idempotency::store::postgres::BeginError: Fault;
@@ -233,10 +233,10 @@ fn sizes() {
 #[cfg(feature = "redis")]
 mod redis {
     use super::{Fault, Plain, Store};
-    use tower_idempotency::{RedisStore, store::redis::ConnectError};
+    use tower_idempotency::{RedisStore, store::redis::RedisOpenError};
 
     have! {
         RedisStore: Plain, Clone, Store;
-        ConnectError: Fault;
+        RedisOpenError: Fault;
     }
 }

@@ -5,7 +5,7 @@ use tower_idempotency::{
     PostgresStore, Store,
     store::{
         Claimed,
-        postgres::{PostgresOptions, SetupError},
+        postgres::{PostgresOpenError, PostgresOptions},
     },
 };
 
@@ -70,10 +70,16 @@ async fn a_table_of_another_version_is_neither_used_nor_changed() {
     let error = refused(&pool).await;
     assert!(error.contains("schema 99"), "{error}");
     let error = PostgresStore::migrate(&pool).await.unwrap_err();
-    assert!(matches!(error, SetupError::OtherSchema { .. }), "{error}");
+    assert!(
+        matches!(error, PostgresOpenError::OtherSchema { .. }),
+        "{error}"
+    );
     run(&pool, "COMMENT ON TABLE idempotency_keys IS NULL").await;
     let error = PostgresStore::migrate(&pool).await.unwrap_err();
-    assert!(matches!(error, SetupError::OtherSchema { .. }), "{error}");
+    assert!(
+        matches!(error, PostgresOpenError::OtherSchema { .. }),
+        "{error}"
+    );
 }
 
 /// Whatever the search path of a connection.
@@ -83,7 +89,7 @@ async fn a_schema_may_have_any_name() {
     let options = PostgresOptions::new().schema("my \"own\" 'schema'");
     let error = options.migrate(&pool).await.unwrap_err();
     assert!(
-        matches!(error, SetupError::Server(_)),
+        matches!(error, PostgresOpenError::Server(_)),
         "it must exist: {error}"
     );
     run(&pool, r#"CREATE SCHEMA "my ""own"" 'schema'""#).await;
@@ -151,11 +157,11 @@ async fn a_standby_is_refused() {
     store.complete(&lease, &record("done"), HOUR).await.unwrap();
     server.become_standby();
     let error = PostgresStore::connect(&server.url()).await.unwrap_err();
-    assert!(matches!(error, SetupError::Standby), "{error}");
+    assert!(matches!(error, PostgresOpenError::Standby), "{error}");
     assert!(error.to_string().contains("primary"), "{error}");
     let pool = pool(&server.url()).await;
     let error = PostgresStore::new(pool).await.unwrap_err();
-    assert!(matches!(error, SetupError::Standby), "{error}");
+    assert!(matches!(error, PostgresOpenError::Standby), "{error}");
     let claimed: Result<Claimed, _> = store.claim(&claim(&key)).await;
     claimed.unwrap_err();
 }

@@ -96,7 +96,7 @@ async fn flagged(cluster: &RedisCluster, name: &str) {
 async fn a_server_that_stands_still_holds_up_only_its_own_keys() {
     let mut cluster = RedisCluster::start();
     let store = RedisStore::connect_cluster(cluster.urls()).await.unwrap();
-    let store = store.timeout(Duration::from_millis(300));
+    let store = store.deadline(Duration::from_millis(300));
     let leases = acquire_all(&store).await;
     let home =
         |cluster: &RedisCluster, key: &RecordKey| cluster.home(&format!("idempotency:{key}"));

@@ -27,7 +27,7 @@ fn connections(server: &RedisServer) -> u64 {
 #[tokio::test]
 async fn a_server_that_stands_still_leaves_it_unknown_and_loses_the_connection() {
     let (mut server, store) = scene().await;
-    let store = store.timeout(Duration::from_millis(200));
+    let store = store.deadline(Duration::from_millis(200));
     let before = connections(&server);
     let key = key(1);
     let sent = Claim::new(&key, REQUEST);

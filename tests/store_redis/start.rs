@@ -10,7 +10,7 @@ use std::{
 
 use tower_idempotency::{
     RedisStore, Store as _,
-    store::{Completion, StoreErrorKind, redis::ConnectError},
+    store::{Completion, StoreErrorKind, redis::RedisOpenError},
 };
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     servers::{RedisCluster, RedisServer},
 };
 
-async fn refused(url: String) -> ConnectError {
+async fn refused(url: String) -> RedisOpenError {
     RedisStore::connect(url).await.expect_err("it is refused")
 }
 
@@ -33,7 +33,7 @@ async fn an_evicting_server_is_refused() {
     ] {
         server.cli(&format!("CONFIG SET maxmemory-policy {policy}"));
         let error = refused(server.url()).await;
-        assert!(matches!(&error, ConnectError::Evicts { policy: named, .. } if named == policy));
+        assert!(matches!(&error, RedisOpenError::Evicts { policy: named, .. } if named == policy));
         assert!(
             error
                 .to_string()
@@ -48,7 +48,7 @@ async fn an_evicting_server_is_refused() {
 async fn a_server_that_says_nothing_about_itself_is_refused() {
     let server = RedisServer::start_with(&["--rename-command", "INFO", ""]);
     let error = refused(server.url()).await;
-    assert!(matches!(error, ConnectError::Silent { .. }));
+    assert!(matches!(error, RedisOpenError::Silent { .. }));
     assert!(error.to_string().contains("ACL SETUSER"));
 }
 
@@ -76,7 +76,7 @@ async fn a_server_that_is_not_there_is_named() {
         "{text}"
     );
     let none = RedisStore::connect_cluster(Vec::<String>::new()).await;
-    assert!(matches!(none, Err(ConnectError::NoAddress)));
+    assert!(matches!(none, Err(RedisOpenError::NoAddress)));
 }
 
 #[tokio::test]
@@ -90,14 +90,14 @@ async fn a_password_is_used_and_not_shown() {
     assert!(!format!("{store:?}").contains("hush"));
     let error = refused(url("hurry")).await;
     assert!(!format!("{error} {error:?}").contains("hurry"), "{error}");
-    assert!(matches!(error, ConnectError::Unreachable { .. }));
+    assert!(matches!(error, RedisOpenError::Unreachable { .. }));
 }
 
 #[tokio::test]
 async fn each_constructor_wants_its_kind_of_server() {
     let (server, cluster) = (RedisServer::start(), RedisCluster::start());
     let error = refused(cluster.urls().remove(0)).await;
-    assert!(matches!(error, ConnectError::InCluster { .. }), "{error}");
+    assert!(matches!(error, RedisOpenError::InCluster { .. }), "{error}");
     assert!(error.to_string().contains("connect_cluster"));
     let error = RedisStore::connect_cluster([server.url()])
         .await
@@ -135,7 +135,7 @@ async fn a_server_older_than_6_2_is_refused() {
         "\r\n",
     ] {
         let error = refused(server_saying(info)).await;
-        assert!(matches!(error, ConnectError::TooOld { .. }), "{error}");
+        assert!(matches!(error, RedisOpenError::TooOld { .. }), "{error}");
         assert!(error.to_string().contains("6.2"), "{error}");
     }
     for info in ["redis_version:6.2.0\r\n", "redis_version:10.0.1\r\n"] {
@@ -147,7 +147,7 @@ async fn a_server_older_than_6_2_is_refused() {
 async fn a_32_bit_build_is_refused() {
     let url = server_saying("redis_version:7.0.0\r\narch_bits:32\r\n");
     let error = refused(url).await;
-    assert!(matches!(error, ConnectError::Narrow { .. }), "{error}");
+    assert!(matches!(error, RedisOpenError::Narrow { .. }), "{error}");
 }
 
 /// What is logged on this thread.

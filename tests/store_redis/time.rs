@@ -157,7 +157,7 @@ async fn in_flight(store: &RedisStore) {
 #[tokio::test]
 async fn who_has_all_the_time_is_answered() {
     let (_server, store) = scene().await;
-    let store = store.timeout(Duration::MAX);
+    let store = store.deadline(Duration::MAX);
     won(claim(&store, 1).await);
     // No replica is asked for longer than the server can count.
     let store = store.wait_replicas(1, Duration::MAX);

@@ -17,13 +17,13 @@ const LOOKS_FOR_ROOM: usize = 1024;
 
 impl Table {
     /// Removes all that is gone by now, and says how much that was.
-    pub(super) fn sweep(&self) -> usize {
+    pub(super) fn sweep(&self) -> u64 {
         let now = self.now();
         let stripes = 0..Agenda::STRIPES;
         stripes
             .flat_map(|stripe| self.clear(stripe, now))
-            .filter(|removed| *removed)
-            .count()
+            .map(u64::from)
+            .sum()
     }
 
     /// Clears due keys of a stripe away one by one, and says of each whether it was gone.

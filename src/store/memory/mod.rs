@@ -129,7 +129,7 @@ impl MemoryStore {
     /// does not yield: where millions may have expired, call it on a thread that may block.
     /// A full store clears away some by itself before it refuses a key.
     #[expect(clippy::must_use_candidate, reason = "the number is only for interest")]
-    pub fn sweep(&self) -> usize {
+    pub fn sweep(&self) -> u64 {
         self.0.sweep()
     }
 

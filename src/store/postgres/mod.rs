@@ -161,7 +161,7 @@ use sqlx::PgPool;
 pub use self::{
     checkpoints::CheckpointError,
     options::PostgresOptions,
-    setup::SetupError,
+    setup::PostgresOpenError,
     transaction::{BeginError, Transaction},
 };
 use self::{database::Database, expiry::Sweeper, statements::Statements, waiting::Waiting};
@@ -189,7 +189,7 @@ impl PostgresStore {
     /// # Errors
     ///
     /// See [`PostgresOptions::migrate`].
-    pub async fn migrate(pool: &PgPool) -> Result<(), SetupError> {
+    pub async fn migrate(pool: &PgPool) -> Result<(), PostgresOpenError> {
         PostgresOptions::new().migrate(pool).await
     }
 
@@ -198,7 +198,7 @@ impl PostgresStore {
     /// # Errors
     ///
     /// See [`PostgresOptions::open`].
-    pub async fn new(pool: PgPool) -> Result<Self, SetupError> {
+    pub async fn new(pool: PgPool) -> Result<Self, PostgresOpenError> {
         PostgresOptions::new().open(pool).await
     }
 
@@ -208,7 +208,7 @@ impl PostgresStore {
     /// # Errors
     ///
     /// See [`PostgresOptions::connect`].
-    pub async fn connect(url: &str) -> Result<Self, SetupError> {
+    pub async fn connect(url: &str) -> Result<Self, PostgresOpenError> {
         PostgresOptions::new().connect(url).await
     }
 

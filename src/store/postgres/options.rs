@@ -11,7 +11,7 @@ use super::{
     Inner, PostgresStore,
     database::Database,
     expiry::Sweeper,
-    setup::{self, Durability, SetupError},
+    setup::{self, Durability, PostgresOpenError},
     statements::Statements,
     waiting::Waiting,
 };
@@ -19,7 +19,7 @@ use super::{
 /// How a [`PostgresStore`] is opened.
 ///
 /// ```no_run
-/// # async fn open() -> Result<(), tower_idempotency::store::postgres::SetupError> {
+/// # async fn open() -> Result<(), tower_idempotency::store::postgres::PostgresOpenError> {
 /// use std::time::Duration;
 /// use tower_idempotency::store::postgres::PostgresOptions;
 ///
@@ -101,9 +101,9 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`SetupError`] if the server cannot be asked, is a standby, or has a table of that
+    /// [`PostgresOpenError`] if the server cannot be asked, is a standby, or has a table of that
     /// name that is not ours.
-    pub async fn migrate(&self, pool: &PgPool) -> Result<(), SetupError> {
+    pub async fn migrate(&self, pool: &PgPool) -> Result<(), PostgresOpenError> {
         setup::migrate(pool, self.schema.as_deref()).await
     }
 
@@ -115,8 +115,8 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`SetupError`], with the remedy in it, if the server cannot be trusted with keys.
-    pub async fn open(&self, pool: PgPool) -> Result<PostgresStore, SetupError> {
+    /// [`PostgresOpenError`], with the remedy in it, if the server cannot be trusted with keys.
+    pub async fn open(&self, pool: PgPool) -> Result<PostgresStore, PostgresOpenError> {
         let schema = setup::check(&pool, self.schema.as_deref(), self.durability).await?;
         let database = Database {
             pool,
@@ -138,8 +138,8 @@ impl PostgresOptions {
     ///
     /// # Errors
     ///
-    /// [`SetupError`], with the remedy in it, if the server cannot be trusted with keys.
-    pub async fn connect(&self, url: &str) -> Result<PostgresStore, SetupError> {
+    /// [`PostgresOpenError`], with the remedy in it, if the server cannot be trusted with keys.
+    pub async fn connect(&self, url: &str) -> Result<PostgresStore, PostgresOpenError> {
         let options = PgConnectOptions::from_str(url)?;
         let pool = PgPoolOptions::new()
             .test_before_acquire(false)

@@ -16,7 +16,7 @@ const MIGRATION: i64 = 0x746F_7765_7269_6465;
 /// Why a server was not taken as a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum SetupError {
+pub enum PostgresOpenError {
     /// It could not be asked.
     #[error("the PostgreSQL server could not be asked")]
     Server(#[from] sqlx::Error),
@@ -76,8 +76,8 @@ impl Health {
         Ok(is == Some(true))
     }
 
-    fn check_durable(&self) -> Result<(), SetupError> {
-        let volatile = |setting, remedy| Err(SetupError::Volatile { setting, remedy });
+    fn check_durable(&self) -> Result<(), PostgresOpenError> {
+        let volatile = |setting, remedy| Err(PostgresOpenError::Volatile { setting, remedy });
         if self.text("synchronous_commit")?.as_deref() == Some("off") {
             return volatile(
                 "synchronous_commit=off",
@@ -114,18 +114,18 @@ pub(super) async fn check(
     pool: &PgPool,
     schema: Option<&str>,
     durability: Durability,
-) -> Result<String, SetupError> {
+) -> Result<String, PostgresOpenError> {
     let table = name(schema);
     let health = Health::ask(pool, &table).await?;
     if health.is("standby")? {
-        return Err(SetupError::Standby);
+        return Err(PostgresOpenError::Standby);
     }
     let Some(schema) = health.text("schema")? else {
-        return Err(SetupError::NotMigrated { table });
+        return Err(PostgresOpenError::NotMigrated { table });
     };
     let found = health.text("comment")?;
     if found.as_deref() != Some(COMMENT) {
-        return Err(SetupError::OtherSchema { table, found });
+        return Err(PostgresOpenError::OtherSchema { table, found });
     }
     if durability == Durability::Required {
         health.check_durable()?;
@@ -134,16 +134,16 @@ pub(super) async fn check(
 }
 
 /// Creates what is not there yet.
-pub(super) async fn migrate(pool: &PgPool, schema: Option<&str>) -> Result<(), SetupError> {
+pub(super) async fn migrate(pool: &PgPool, schema: Option<&str>) -> Result<(), PostgresOpenError> {
     let table = name(schema);
     let health = Health::ask(pool, &table).await?;
     if health.is("standby")? {
-        return Err(SetupError::Standby);
+        return Err(PostgresOpenError::Standby);
     }
     let exists = health.text("schema")?.is_some();
     match health.text("comment")? {
         Some(found) if found == COMMENT => return Ok(()),
-        found if exists => return Err(SetupError::OtherSchema { table, found }),
+        found if exists => return Err(PostgresOpenError::OtherSchema { table, found }),
         _ => {}
     }
     let path = match schema {

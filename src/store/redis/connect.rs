@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConnectError {
+pub enum RedisOpenError {
     /// The address cannot be read.
     #[error("this is not the address of a Redis server: {0}")]
     Address(#[source] RedisError),
@@ -90,7 +90,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Servers {
     /// Refuses servers that do not keep the promise, and warns of those that might not.
-    pub(super) async fn check(&self) -> Result<(), ConnectError> {
+    pub(super) async fn check(&self) -> Result<(), RedisOpenError> {
         let is_cluster = matches!(self, Self::Cluster(_));
         let primaries = match self.primaries(Deadline::within(PATIENCE)).await {
             Ok(primaries) => primaries,
@@ -105,7 +105,7 @@ impl Servers {
     }
 
     /// Why there is no map of the cluster, in the words of its servers if they know.
-    async fn explained(&self, source: StoreError) -> ConnectError {
+    async fn explained(&self, source: StoreError) -> RedisOpenError {
         for line in self.known().unwrap_or_default() {
             let info = Info::of(&line).await;
             if let Err(error) = info.and_then(|info| info.check(true)) {
@@ -113,7 +113,7 @@ impl Servers {
             }
         }
         let server = "the cluster".to_owned();
-        ConnectError::Unreachable { server, source }
+        RedisOpenError::Unreachable { server, source }
     }
 }
 
@@ -124,14 +124,14 @@ struct Info {
 }
 
 impl Info {
-    async fn of(line: &Line) -> Result<Self, ConnectError> {
+    async fn of(line: &Line) -> Result<Self, RedisOpenError> {
         let server = line.address();
         let mut commands = redis::pipe();
         commands.cmd("INFO");
         let asked = line.ask(commands, Deadline::within(PATIENCE)).await;
         let reply = asked.map(|mut replies| replies.pop().unwrap_or(Value::Nil));
         match reply {
-            Ok(Value::ServerError(error)) => Err(ConnectError::Silent {
+            Ok(Value::ServerError(error)) => Err(RedisOpenError::Silent {
                 server,
                 source: error.into(),
             }),
@@ -139,7 +139,7 @@ impl Info {
                 let text = from_redis_value(reply).unwrap_or_default();
                 Ok(Self { server, text })
             }
-            Err(source) => Err(ConnectError::Unreachable { server, source }),
+            Err(source) => Err(RedisOpenError::Unreachable { server, source }),
         }
     }
 
@@ -149,26 +149,26 @@ impl Info {
         found.next().map(|(_, value)| value)
     }
 
-    fn check(&self, is_cluster: bool) -> Result<(), ConnectError> {
+    fn check(&self, is_cluster: bool) -> Result<(), RedisOpenError> {
         let server = self.server.clone();
         let version = self.field("redis_version").unwrap_or("unknown");
         if !is_recent(version) {
             let version = version.to_owned();
-            return Err(ConnectError::TooOld { server, version });
+            return Err(RedisOpenError::TooOld { server, version });
         }
         if self.field("arch_bits") == Some("32") {
-            return Err(ConnectError::Narrow { server });
+            return Err(RedisOpenError::Narrow { server });
         }
         match (self.field("cluster_enabled"), is_cluster) {
-            (Some("1"), false) => return Err(ConnectError::InCluster { server }),
-            (Some("0"), true) => return Err(ConnectError::NotInCluster { server }),
+            (Some("1"), false) => return Err(RedisOpenError::InCluster { server }),
+            (Some("0"), true) => return Err(RedisOpenError::NotInCluster { server }),
             _ => {}
         }
         match self.field("maxmemory_policy") {
             Some("noeviction") | None => Ok(()),
             Some(policy) => {
                 let policy = policy.to_owned();
-                Err(ConnectError::Evicts { server, policy })
+                Err(RedisOpenError::Evicts { server, policy })
             }
         }
     }

@@ -86,7 +86,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{Client, IntoConnectionInfo};
 
-pub use self::connect::ConnectError;
+pub use self::connect::RedisOpenError;
 use self::{
     cluster::Cluster,
     line::{Deadline, Line},
@@ -113,7 +113,7 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Settings {
     prefix: String,
-    timeout: Duration,
+    deadline: Duration,
     replicas: Option<Replicas>,
 }
 
@@ -125,10 +125,10 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if the server cannot be reached, is older than 6.2, evicts keys or
+    /// [`RedisOpenError`] if the server cannot be reached, is older than 6.2, evicts keys or
     /// belongs to a cluster.
-    pub async fn connect(server: impl IntoConnectionInfo) -> Result<Self, ConnectError> {
-        let client = Client::open(server).map_err(ConnectError::Address)?;
+    pub async fn connect(server: impl IntoConnectionInfo) -> Result<Self, RedisOpenError> {
+        let client = Client::open(server).map_err(RedisOpenError::Address)?;
         Self::checked(Servers::One(Arc::new(Line::new(client)))).await
     }
 
@@ -137,9 +137,9 @@ impl RedisStore {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if no server can be reached, or one is older than 6.2, evicts keys
+    /// [`RedisOpenError`] if no server can be reached, or one is older than 6.2, evicts keys
     /// or does not belong to a cluster.
-    pub async fn connect_cluster<I>(servers: I) -> Result<Self, ConnectError>
+    pub async fn connect_cluster<I>(servers: I) -> Result<Self, RedisOpenError>
     where
         I: IntoIterator<Item: IntoConnectionInfo>,
     {
@@ -148,18 +148,18 @@ impl RedisStore {
             .map(IntoConnectionInfo::into_connection_info);
         let servers: Vec<_> = servers
             .collect::<Result<_, _>>()
-            .map_err(ConnectError::Address)?;
+            .map_err(RedisOpenError::Address)?;
         if servers.is_empty() {
-            return Err(ConnectError::NoAddress);
+            return Err(RedisOpenError::NoAddress);
         }
         Self::checked(Servers::Cluster(Cluster::new(servers))).await
     }
 
-    async fn checked(servers: Servers) -> Result<Self, ConnectError> {
+    async fn checked(servers: Servers) -> Result<Self, RedisOpenError> {
         servers.check().await?;
         let settings = Settings {
             prefix: "idempotency:".to_owned(),
-            timeout: Duration::from_secs(1),
+            deadline: Duration::from_secs(1),
             replicas: None,
         };
         Ok(Self::assembled(Arc::new(servers), settings))
@@ -188,9 +188,9 @@ impl RedisStore {
     /// unanswered for longer is dropped, and the next call makes a new one. Keep it below
     /// the deadline that the layer sets for a store, or a dead connection is kept.
     #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
+    pub fn deadline(self, deadline: Duration) -> Self {
         self.with(|settings| Settings {
-            timeout,
+            deadline,
             ..settings
         })
     }
@@ -246,7 +246,7 @@ impl RedisStore {
 
     async fn run(&self, call: &Call<'_>) -> Result<Reply, StoreError> {
         let waits = call.replicas.map_or(Duration::ZERO, |it| it.patience);
-        let patience = self.0.settings.timeout.saturating_add(waits);
+        let patience = self.0.settings.deadline.saturating_add(waits);
         self.servers().run(call, Deadline::within(patience)).await
     }
 }
@@ -255,7 +255,7 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("prefix", &self.0.settings.prefix)
-            .field("timeout", &self.0.settings.timeout)
+            .field("deadline", &self.0.settings.deadline)
             .field("replicas", &self.0.settings.replicas)
             .finish_non_exhaustive()
     }

@@ -72,12 +72,12 @@ impl SqliteStore {
     /// # Errors
     ///
     /// [`StoreError`] if the file cannot be written; some may be gone already.
-    pub async fn sweep(&self) -> Result<usize, StoreError> {
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
         const AT_ONCE: usize = 256;
         let mut swept = 0;
         loop {
             let step = self.0.writer.run(|session| session.sweep(AT_ONCE)).await?;
-            swept += step;
+            swept += step as u64;
             if step < AT_ONCE {
                 return Ok(swept);
             }
