@@ -86,8 +86,9 @@ pub enum Event<'a> {
         /// The record key.
         key: &'a RecordKey,
     },
-    /// A key was left behind: the operation was cut short with its runtime, or its release
-    /// was never confirmed. The lease will lapse.
+    /// A key was left behind: the operation was cut short with its runtime, or the store never
+    /// said that the key was released, or that a claim in doubt was given back. The lease will
+    /// lapse.
     Abandoned {
         /// The record key.
         key: &'a RecordKey,
@@ -174,7 +175,8 @@ impl Verb {
     }
 }
 
-/// Is told what happens. Called on the path of requests: it must not block.
+/// Is told what happens. Called on the path of requests: it must not block. Should it panic,
+/// the panic ends there: the request goes on, and `tracing` is told.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -258,6 +260,13 @@ impl Event<'_> {
             }
             Self::StoreCalled { .. } => {}
         }
+    }
+
+    /// An observer panicked at it.
+    #[cold]
+    pub(crate) fn trace_unobserved(&self) {
+        let name = self.name();
+        tracing::error!(target: TARGET, event = name, "an observer panicked");
     }
 }
 

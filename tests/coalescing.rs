@@ -10,11 +10,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use support::{
     Answer, BoxError,
@@ -57,6 +59,8 @@ enum Next {
     Status(u16),
     Panic,
     Live(AnyBody),
+    /// Live, with the trailer `x-sum` announced.
+    Announced(AnyBody),
 }
 
 impl Node {
@@ -91,12 +95,16 @@ impl Node {
                 let _ = started.send(());
                 answers.acquire().await.unwrap().forget();
                 let next = next.lock().unwrap().pop().unwrap();
-                let (status, body) = match next {
-                    Next::Status(status) => (status, full(format!("run {run}"))),
+                let response = Response::builder();
+                let response = match next {
+                    Next::Status(status) => {
+                        response.status(status).body(full(format!("run {run}")))
+                    }
                     Next::Panic => panic!("the handler panics"),
-                    Next::Live(body) => (200, body),
+                    Next::Live(body) => response.body(body),
+                    Next::Announced(body) => response.header("trailer", "x-sum").body(body),
                 };
-                Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
+                Ok::<_, Infallible>(response.unwrap())
             }
         });
         BoxCloneSyncService::new(serve(&self.layer, handler))
@@ -370,6 +378,45 @@ async fn where_danger_is_chosen_all_run_as_soon_as_the_leader_knows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_follows_into_danger_runs_to_the_end_too() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Claim, Fault::LostRequest);
+    let mut node = Node::waiting(&store);
+    node.layer = node
+        .layer
+        .clone()
+        .store_failure(StoreFailure::DangerProceed);
+    let requests: Vec<_> = (0..2).map(|_| node.send("hello")).collect();
+    for request in requests {
+        soon(node.running.recv()).await;
+        request.abort();
+    }
+    settle().await;
+    assert_eq!(node.events.count("detached"), 2);
+    let drained = node.layer.drain(BUDGET).await;
+    assert!(matches!(drained, Drained::DeadlinePassed(2..)));
+    (0..2).for_each(|_| node.answer(Next::Status(200)));
+    assert_eq!(node.layer.drain(BUDGET).await, Drained::Complete);
+}
+
+/// A record that cannot be read says that the operation ran.
+#[tokio::test(start_paused = true)]
+async fn nobody_runs_where_the_leader_met_a_corrupt_record() {
+    let store = FaultStore::new();
+    store.next(Verb::Claim, [Fault::LostRequest]);
+    store.lasting(Verb::Claim, Fault::Corrupt);
+    let mut node = Node::waiting(&store);
+    node.layer = node
+        .layer
+        .clone()
+        .store_failure(StoreFailure::DangerProceed);
+    for answer in all((0..10).map(|_| node.send("hello")).collect()).await {
+        assert_eq!(answer.code(), "idempotency_store_unavailable");
+    }
+    assert_eq!(node.runs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn concurrent_replays_of_one_key_share_a_claim() {
     let store = FaultStore::new();
     let node = Node::new(&store, InFlight::Reject);
@@ -455,6 +502,26 @@ async fn on_another_node_too_the_budget_ends_without_running() {
     leader.await.unwrap();
     settle().await;
     assert_eq!((a.runs(), b.runs()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
+    let store = FaultStore::new();
+    let (mut a, b) = (Node::waiting(&store), Node::waiting(&store));
+    let _leader = a.lead().await;
+    store.lasting(Verb::Renew, Fault::Refused);
+    // The lease lapses one second before the budget ends.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let began = tokio::time::Instant::now();
+    let waits = b.send("hello");
+    settle().await;
+    store.lasting(Verb::Claim, Fault::LostRequest);
+    store.next(Verb::Claim, [Fault::Silence]);
+    let refused = waits.await.unwrap();
+    assert_eq!(refused.code(), "idempotency_store_unavailable");
+    let waited = began.elapsed();
+    assert!(waited <= BUDGET + Duration::from_millis(1), "{waited:?}");
+    assert!(waited > BUDGET - Duration::from_secs(1), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -570,6 +637,58 @@ async fn read(body: &mut ResponseBody<AnyBody>) -> Bytes {
         .unwrap()
         .into_data()
         .unwrap()
+}
+
+/// HTTP/1.1 sends only the trailers that the head names.
+#[tokio::test]
+async fn who_joins_is_told_of_the_trailers_to_come() {
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    let service = node.service();
+    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
+    soon(node.running.recv()).await;
+    let (mut tokens, body) = live_body();
+    node.answer(Next::Announced(body.boxed_unsync()));
+    let first = first.await.unwrap().unwrap();
+    let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
+    send_text(&mut tokens, "text").await;
+    let trailers = HeaderMap::from_iter([(
+        HeaderName::from_static("x-sum"),
+        HeaderValue::from_static("1"),
+    )]);
+    tokens.send_trailers(trailers.clone()).await.unwrap();
+    drop(tokens);
+    for answer in [first, joined] {
+        let answer = Answer::read(answer).await;
+        assert_eq!(answer.header("trailer"), Some("x-sum"));
+        assert_eq!(answer.trailers.as_ref(), Some(&trailers));
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_a_quiet_answer_leaves_nothing_behind() {
+    struct Woken;
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {}
+    }
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    let service = node.service();
+    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
+    soon(node.running.recv()).await;
+    let (_tokens, body) = live_body();
+    node.answer(Next::Live(body.boxed_unsync()));
+    let first = first.await.unwrap().unwrap();
+    let joined = service.oneshot(post("k", "hello")).await.unwrap();
+    for reader in [first, joined] {
+        let woken = Arc::new(Woken);
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut body = Box::pin(reader.into_body());
+        let polled = body.as_mut().poll_frame(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop((body, waker));
+        assert_eq!(Arc::strong_count(&woken), 1);
+    }
 }
 
 #[tokio::test]

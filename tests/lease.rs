@@ -155,6 +155,80 @@ async fn a_renewal_that_fails_is_tried_again_in_time() {
     assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
 }
 
+/// However long the store may take to say so.
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_told_when_its_lease_lapses_and_from_then_on() {
+    let store = FaultStore::new();
+    let mut node = Node::new("a", &store);
+    node.layer = node.layer.clone().store_deadline(LEASE * 10);
+    store.lasting(Verb::Renew, Fault::Silence);
+    let (answer, operation) = node.start().await;
+    let soon = Duration::from_millis(10);
+    tokio::time::sleep(LEASE - soon).await;
+    assert!(!operation.is_lease_lost());
+    let told = tokio::time::timeout(2 * soon, operation.lease_lost()).await;
+    assert!(told.is_ok() && operation.is_lease_lost());
+    node.gate.add_permits(1);
+    answer.await.unwrap();
+    assert!(operation.is_lease_lost(), "whatever became of the answer");
+    support::soon(operation.lease_lost()).await;
+    assert_eq!(node.events.count("lease_lost"), 1);
+}
+
+/// The answer is refused before any renewal was.
+#[tokio::test(start_paused = true)]
+async fn a_handler_whose_answer_was_refused_has_lost_its_lease() {
+    let store = FaultStore::new();
+    let mut node = Node::new("a", &store);
+    let (answer, operation) = node.start().await;
+    store.memory.forget(operation.record_key());
+    node.gate.add_permits(1);
+    answer.await.unwrap();
+    assert!(operation.is_lease_lost());
+    support::soon(operation.lease_lost()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_that_hang_do_not_pile_up() {
+    let store = FaultStore::new();
+    let mut node = Node::new("a", &store);
+    node.layer = node.layer.clone().store_deadline(Duration::MAX);
+    store.lasting(Verb::Renew, Fault::Silence);
+    let (_answer, _) = node.start().await;
+    tokio::time::sleep(LEASE * 100).await;
+    // Each has a third of a lease.
+    let renewals = store.calls(Verb::Renew);
+    assert!((200..=300).contains(&renewals), "{renewals}");
+}
+
+/// All threads for what blocks are busy, and nothing else can wake a task from outside.
+#[test]
+fn leases_are_renewed_while_the_blocking_threads_are_busy() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (free, busy) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || busy.recv().is_err());
+        let store = FaultStore::new();
+        let mut node = Node::new("a", &store);
+        let (answer, operation) = node.start().await;
+        for _ in 0..10 {
+            tokio::time::advance(LEASE / 2).await;
+            settle().await;
+        }
+        assert!(store.calls(Verb::Renew) >= 10);
+        assert!(!operation.is_lease_lost());
+        drop(free);
+        assert!(busy.await.unwrap());
+        node.gate.add_permits(1);
+        assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lapsed_lease_is_taken_over_and_the_zombie_gets_the_record() {
     let store = FaultStore::new();

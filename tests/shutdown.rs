@@ -16,13 +16,20 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use support::{Answer, events::Events, live_body, post, send, send_text, serve, settle};
+use support::{
+    Answer,
+    events::Events,
+    fault::{Fault, FaultStore, Verb},
+    live_body, post, send, send_text, serve, settle,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::Semaphore,
 };
 use tower::{ServiceExt as _, service_fn};
-use tower_idempotency::{Drained, IdempotencyLayer, MemoryStore, Store, server::RequestBody};
+use tower_idempotency::{
+    Drained, IdempotencyLayer, MemoryStore, Store, StoreFailure, server::RequestBody,
+};
 
 type Asked = Request<RequestBody<Full<Bytes>>>;
 
@@ -75,6 +82,31 @@ async fn drain_waits_for_what_lost_its_client() {
     gate.add_permits(1);
     assert_eq!(layer.drain(Duration::from_secs(5)).await, Drained::Complete);
     assert!(send(&service, post("k", "hello")).await.is_replay());
+}
+
+/// A connection that closes tells the server before it drops its request.
+#[tokio::test(start_paused = true)]
+async fn drain_waits_for_what_is_about_to_lose_its_client() {
+    for claims in [Fault::None, Fault::Refused] {
+        let store = FaultStore::new();
+        store.lasting(Verb::Claim, claims);
+        let layer = IdempotencyLayer::new(store)
+            .store_failure(StoreFailure::DangerProceed)
+            .store_attempts(1);
+        let (gate, runs) = (Arc::new(Semaphore::new(0)), Arc::default());
+        let service = serve(&layer, gated(&gate, &runs));
+        let request = tokio::spawn(service.oneshot(post("k", "hello")));
+        settle().await;
+        let draining = layer.clone();
+        let drained = tokio::spawn(async move { draining.drain(LEASE * 60).await });
+        settle().await;
+        request.abort();
+        settle().await;
+        assert!(!drained.is_finished(), "{claims:?}");
+        gate.add_permits(1);
+        assert_eq!(drained.await.unwrap(), Drained::Complete);
+        assert_eq!(gate.available_permits(), 0, "it ran to its end");
+    }
 }
 
 #[tokio::test(start_paused = true)]

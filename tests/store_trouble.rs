@@ -115,6 +115,38 @@ async fn a_claim_in_doubt_is_given_back_when_the_store_answers_again() {
     }
 }
 
+/// Nobody may take over what lapsed, so nothing else would free the key before its retention
+/// ends.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_held_is_given_back_after_any_outage() {
+    for verb in [Verb::Claim, Verb::Release] {
+        let mut bench = Bench::new();
+        bench.layer = bench.layer.clone().after_crash(AfterCrash::Hold);
+        bench.status = StatusCode::SERVICE_UNAVAILABLE;
+        let first = match verb {
+            Verb::Claim => Fault::LostReply,
+            _ => Fault::LostRequest,
+        };
+        bench.store.next(verb, [first]);
+        bench.store.lasting(verb, Fault::Refused);
+        assert_eq!(bench.send().await.status, 503);
+        tokio::time::sleep(Duration::from_secs(10 * 60)).await;
+        bench.store.lasting(verb, Fault::None);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(bench.store.memory.len(), 0, "{verb:?}");
+        assert_eq!(bench.events.count("abandoned"), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_in_doubt_that_is_never_given_back_is_no_secret() {
+    let bench = Bench::new();
+    bench.store.lasting(Verb::Claim, Fault::LostReply);
+    assert_eq!(bench.send().await.status, 503);
+    bench.layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(bench.events.count("abandoned"), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_claim_in_doubt_of_a_recorded_key_changes_nothing() {
     let bench = Bench::new();

@@ -33,9 +33,23 @@ pub(super) fn call<'a, T, F>(
 where
     F: Future<Output = Result<T, StoreError>>,
 {
+    call_within(config, config.store_deadline, verb, key, sent)
+}
+
+/// Makes one call that is cut off sooner than others.
+pub(super) fn call_within<'a, T, F>(
+    config: &'a Config,
+    limit: Duration,
+    verb: Verb,
+    key: &'a RecordKey,
+    sent: F,
+) -> Call<'a, F>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     Call {
         sent,
-        limit: Limit::new(config.store_deadline),
+        limit: Limit::new(limit),
         config,
         verb,
         key,
@@ -70,7 +84,7 @@ where
             Poll::Ready(result) => result,
             Poll::Pending => {
                 ready!(this.limit.poll(cx));
-                Err(StoreError::unknown(NoAnswer(config.store_deadline)))
+                Err(StoreError::unknown(NoAnswer(this.limit.after)))
             }
         };
         if let Some(began) = this.began {

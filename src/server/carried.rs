@@ -2,7 +2,7 @@
 
 use std::{mem, pin::Pin, sync::Arc};
 
-use http::{Request, Response, request, response};
+use http::{HeaderValue, Request, Response, header::TRAILER, request, response};
 use tower_service::Service;
 
 use super::{
@@ -57,6 +57,14 @@ impl<S, Svc> Carried<S, Svc> {
 
     pub(super) fn keep(&mut self, answer: response::Parts) {
         self.head = Head::Answer(answer);
+    }
+
+    /// What the head that was [kept](Self::keep) says of trailers to come.
+    pub(super) fn announced(&self) -> Vec<HeaderValue> {
+        match &self.head {
+            Head::Answer(parts) => parts.headers.get_all(TRAILER).iter().cloned().collect(),
+            Head::Request(..) | Head::Gone => Vec::new(),
+        }
     }
 
     /// The answer whose head was [kept](Self::keep).

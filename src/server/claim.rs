@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 use super::{
-    call::{Call, call},
+    call::{Call, call, call_within},
     config::Config,
+    insist::Insistence,
     node::Node,
 };
 use crate::{
@@ -15,17 +16,23 @@ use crate::{
     store::{Claim, Claimed, Completion, Lease, Store, StoreError, StoreErrorKind},
 };
 
-/// Sends a claim.
+/// Sends a claim; by `until`, if that is given, an answer is no use any more.
 pub(super) fn claim<'a, S: Store>(
     node: &'a Node<S>,
     config: &'a Config,
     claim: &'a Claim<'a>,
+    until: Option<Instant>,
 ) -> Call<'a, impl Future<Output = Result<Claimed, StoreError>>> {
-    call(config, Verb::Claim, claim.key(), node.store.claim(claim))
+    let limit = match until {
+        Some(until) => config.store_deadline.min(until - Instant::now()),
+        None => config.store_deadline,
+    };
+    let sent = node.store.claim(claim);
+    call_within(config, limit, Verb::Claim, claim.key(), sent)
 }
 
-/// Sends the same claim again while the store does not answer, `error` at first: the lease
-/// token makes a resend harmless.
+/// Sends the same claim again while the store does not answer, `error` at first, and until
+/// it is of no use any more: the lease token makes a resend harmless.
 ///
 /// If nobody knows in the end whether the claim was applied, the request is refused, and
 /// the key is given back in the background as soon as the store can be reached.
@@ -33,18 +40,20 @@ pub(super) async fn claim_again<S: Store>(
     node: &Arc<Node<S>>,
     config: &Arc<Config>,
     again: &Claim<'_>,
+    until: Option<Instant>,
     mut error: StoreError,
 ) -> Result<Claimed, StoreError> {
     let mut in_doubt = false;
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
         in_doubt |= error.kind() == StoreErrorKind::Unknown;
-        if attempt >= config.store_attempts || !is_worth_resending(&error) {
+        let is_over = until.is_some_and(|until| Instant::now() + pause >= until);
+        if is_over || attempt >= config.store_attempts || !is_worth_resending(&error) {
             break;
         }
         time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        error = match claim(node, config, again).await {
+        error = match claim(node, config, again, until).await {
             Ok(claimed) => return Ok(claimed),
             Err(error) => error,
         };
@@ -58,12 +67,10 @@ pub(super) async fn claim_again<S: Store>(
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-/// Stands in for a key that is held elsewhere.
-static ANY: RecordKey = RecordKey::from_bytes([0; 32]);
-
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-const PAUSE: Duration = Duration::from_millis(250);
+/// Stands in for a key that is held elsewhere.
+static ANY: RecordKey = RecordKey::from_bytes([0; 32]);
 
 fn is_worth_resending(error: &StoreError) -> bool {
     matches!(
@@ -72,8 +79,7 @@ fn is_worth_resending(error: &StoreError) -> bool {
     )
 }
 
-/// Finds out what became of a claim in doubt, and releases the key if it was won. Tries
-/// for as long as the lease could live.
+/// Finds out what became of a claim in doubt, and releases the key if it was won.
 async fn give_back<S: Store>(
     node: Arc<Node<S>>,
     config: Arc<Config>,
@@ -81,10 +87,9 @@ async fn give_back<S: Store>(
     again: Claim<'static>,
 ) {
     let again = again.rebind(&key);
-    let deadline = Instant::now() + config.lease;
-    while Instant::now() < deadline {
-        time::sleep(PAUSE).await;
-        match claim(&node, &config, &again).await {
+    let mut insistence = Insistence::new(&node, &config);
+    while insistence.again().await {
+        match claim(&node, &config, &again, None).await {
             // Not ours after all, but lapsed: what was attempted must not be forgotten.
             Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => return,
             Ok(Claimed::Acquired(lease)) => {
@@ -97,6 +102,7 @@ async fn give_back<S: Store>(
             Err(_) => {}
         }
     }
+    config.emit(&Event::Abandoned { key: &key });
 }
 
 async fn release<S: Store>(node: &Node<S>, config: &Config, lease: &Lease) -> bool {

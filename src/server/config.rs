@@ -1,6 +1,11 @@
 //! What the layer was told.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Method, Response, request::Parts, response};
@@ -252,11 +257,15 @@ impl Config {
         left.min(self.lease.saturating_sub(left))
     }
 
-    /// Tells `tracing` and every observer.
+    /// Tells `tracing` and every observer. One that panics is told of the next event all the
+    /// same, and takes nothing with it: no operation hangs on who watches it.
     pub(crate) fn emit(&self, event: &Event<'_>) {
         event.trace();
         for observer in &self.observers {
-            observer.observe(event);
+            let observed = || observer.observe(event);
+            if panic::catch_unwind(AssertUnwindSafe(observed)).is_err() {
+                event.trace_unobserved();
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -23,14 +24,16 @@ pub(super) struct Flight {
     /// When the lease lapses and when it is to be renewed, as [`Clock`] counts.
     deadline: AtomicU64,
     renew_at: AtomicU64,
-    lost: Notify,
-    /// Whether the observers know that the lease was lost.
-    told: AtomicBool,
+    /// Whether the lease was lost, once and for all: whoever works under it should stop.
+    lost: AtomicBool,
+    losing: Notify,
+    /// A renewal is under way.
+    renewing: AtomicBool,
 }
 
 /// The stages of a flight, in order; it never goes back.
 const HELD: u8 = 0;
-/// The lease may be gone: whoever works under it should stop.
+/// A renewal found that the lease is gone.
 const LOST: u8 = 1;
 /// The outcome is on its way to the store; what a renewal finds means nothing any more.
 const SETTLING: u8 = 2;
@@ -53,8 +56,9 @@ impl Flight {
             stage: AtomicU8::new(HELD),
             deadline: AtomicU64::new(0),
             renew_at: AtomicU64::new(0),
-            lost: Notify::new(),
-            told: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            losing: Notify::new(),
+            renewing: AtomicBool::new(false),
         };
         flight.renewed(clock, sent);
         flight
@@ -69,8 +73,28 @@ impl Flight {
             .store(sent.saturating_add(lease / 3), Ordering::Relaxed);
     }
 
+    /// How long after it was renewed a lease is renewed again, and how long that may take.
+    pub(super) fn renew_after(&self) -> Duration {
+        (self.lease.duration() / 3).max(Duration::from_millis(1))
+    }
+
     pub(super) fn renew_at(&self) -> u64 {
         self.renew_at.load(Ordering::Relaxed)
+    }
+
+    /// Begins a renewal, unless one is under way. It is over when what this returns is dropped.
+    pub(super) fn begin_renewal(self: &Arc<Self>) -> Option<Renewal> {
+        let begins = !self.renewing.swap(true, Ordering::SeqCst);
+        begins.then(|| Renewal(Arc::clone(self)))
+    }
+
+    /// When to look at it again: to renew it, or because it lapses before.
+    pub(super) fn look_at(&self, clock: &Clock) -> u64 {
+        let (renew_at, deadline) = (self.renew_at(), self.deadline.load(Ordering::Relaxed));
+        match deadline > clock.at(Instant::now()) {
+            true => renew_at.min(deadline),
+            false => renew_at,
+        }
     }
 
     /// Puts the next renewal off: one is under way now, or has failed.
@@ -93,14 +117,14 @@ impl Flight {
             .stage
             .compare_exchange(HELD, LOST, Ordering::SeqCst, Ordering::SeqCst);
         if first.is_ok() {
-            self.lost.notify_waiters();
             self.tell_lost();
         }
     }
 
-    /// Tells the observers, once, that the lease was lost.
+    /// Tells the handler and the observers, once, that the lease was lost.
     pub(super) fn tell_lost(&self) {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        if !self.lost.swap(true, Ordering::SeqCst) {
+            self.losing.notify_waiters();
             self.config.emit(&Event::LeaseLost {
                 key: self.lease.key(),
                 fence: self.lease.fence(),
@@ -114,12 +138,12 @@ impl Flight {
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        self.stage.load(Ordering::SeqCst) == LOST
+        self.lost.load(Ordering::SeqCst)
     }
 
     /// Returns once the lease is lost.
     pub(super) async fn lost(&self) {
-        let notified = self.lost.notified();
+        let notified = self.losing.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
         if !self.is_lost() {
@@ -149,6 +173,23 @@ impl fmt::Debug for Flight {
             .field("fence", &self.lease.fence())
             .field("attempt", &self.lease.attempt())
             .finish_non_exhaustive()
+    }
+}
+
+/// A renewal under way: a flight has one at a time.
+pub(super) struct Renewal(Arc<Flight>);
+
+impl Deref for Renewal {
+    type Target = Flight;
+
+    fn deref(&self) -> &Flight {
+        &self.0
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.renewing.store(false, Ordering::SeqCst);
     }
 }
 

@@ -94,6 +94,8 @@ where
                 Next::On(then(running, ran))
             }
             Asked::Unprotected => {
+                // One that followed has not claimed.
+                pledge::give();
                 let shared = Arc::clone(&carried.shared);
                 let flight = shared.unprotected(key, &carried.key, fingerprint);
                 let running = carried.call(received, flight);
@@ -147,11 +149,14 @@ fn ask<S: Store>(
             Ok((verdict, _)) => verdict,
             Err(error) => {
                 let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
-                if !shared.refuses_without_store(&error) {
-                    turn.end(|| Some(verdict.clone()));
+                // A record that cannot be read says that the operation ran: who follows has
+                // to see that, and not an outage.
+                let is_corrupt = error.kind() == StoreErrorKind::Corrupt;
+                turn.end(|| Some(verdict.clone()).filter(|_| !is_corrupt));
+                if !is_corrupt && shared.config.store_failure == StoreFailure::DangerProceed {
                     return Asked::Unprotected;
                 }
-                verdict
+                return Asked::Answered(verdict);
             }
         };
         turn.end(|| Some(verdict.clone()));
@@ -175,10 +180,11 @@ impl<S: Store> Shared<S> {
                 let sent = Instant::now();
                 let (node, config) = (&self.node, &self.config);
                 let ours = self.claim_for(key, fingerprint);
-                let claimed = match claim(node, config, &ours).await {
+                let until = patience.deadline();
+                let claimed = match claim(node, config, &ours, until).await {
                     Ok(claimed) => claimed,
                     // Boxed, as all that is rare.
-                    Err(error) => Box::pin(claim_again(node, config, &ours, error)).await?,
+                    Err(error) => Box::pin(claim_again(node, config, &ours, until, error)).await?,
                 };
                 if let Claimed::InFlight { fence, remaining } = claimed {
                     if patience.may_wait() {
@@ -213,12 +219,6 @@ impl<S: Store> Shared<S> {
         Held::new(turn, self.flight(key, lease, sent))
     }
 
-    fn refuses_without_store(&self, error: &StoreError) -> bool {
-        // A record that cannot be read says that the operation ran.
-        let corrupt = error.kind() == StoreErrorKind::Corrupt;
-        corrupt || self.config.store_failure == StoreFailure::Refuse
-    }
-
     /// The store did not say whether a request may run, and it does: under a lease in name
     /// only.
     fn unprotected(
@@ -238,7 +238,12 @@ impl<S: Store> Shared<S> {
         self: Arc<Self>,
         running: impl Future<Output = Result<Response<B>, E>>,
     ) -> Answered<B, E> {
-        let mut response = running.await?;
+        let running = {
+            // No leader is under way, by which a drain would know of it.
+            let _known = Arc::clone(&self.node.unprotected);
+            running.await
+        };
+        let mut response = running?;
         let marker = &self.config.contract.replay_header;
         response.headers_mut().remove(marker);
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))

@@ -170,6 +170,11 @@ impl<'a, S> Patience<'a, S> {
         }
     }
 
+    /// When it must end; `None` if it has not begun.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Begins to wait, if it has not; when it must end.
     fn begin(&mut self, config: &Config, key: &RecordKey) -> Option<Instant> {
         let budget = self.budget?;

@@ -119,6 +119,13 @@ impl Leaders {
         self.shards.iter().all(none)
     }
 
+    /// How many requests run to their end, whoever waits for them.
+    pub(super) fn under_way(&self) -> usize {
+        let runs = |slot: &&Slot| !matches!(slot.stage, Stage::Elsewhere(_));
+        let count = |shard| lock(shard).values().filter(runs).count();
+        self.shards.iter().map(count).sum()
+    }
+
     /// The number of the new leader, or the one to follow.
     fn lead(
         &self,

@@ -49,8 +49,8 @@ impl<S> IdempotencyLayer<S> {
         self
     }
 
-    /// Waits until every operation whose client hung up, and every live response, has run
-    /// to its end and is recorded, at most `deadline`.
+    /// Waits until every operation that was claimed, and every live response, has run to its
+    /// end and is recorded, whether its client hung up or not; at most `deadline`.
     ///
     /// Call it at shutdown, once the server has stopped and before the runtime does:
     /// whatever still runs then is cut off, and its key stays claimed until the lease

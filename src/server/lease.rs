@@ -1,13 +1,22 @@
 //! Keeping a lease, and ending it.
 
-use std::{cmp, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    cmp,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::{self, Instant};
 
 use super::{
-    call::{Call, call},
-    flight::Flight,
+    call::{Call, call, call_within},
+    flight::{Flight, Renewal},
     inflight::{Stage, Turn},
+    insist::Insistence,
     node::Node,
     recording::LiveAnswer,
 };
@@ -157,7 +166,7 @@ impl<S: Store> Held<S> {
     }
 
     /// Gives the key back. A store that does not answer is asked on in the background, for
-    /// as long as the lease lives. Boxed, as it is rare.
+    /// as long as that can free the key. Boxed, as it is rare.
     pub(super) fn release(mut self, cause: Cause) -> Pin<Box<impl Future<Output = Settled>>> {
         Box::pin(async move {
             self.flight.settle();
@@ -171,10 +180,11 @@ impl<S: Store> Held<S> {
                 }
             }
             let tasks = self.turn.node().tasks.clone();
+            let mut insistence = Insistence::new(self.turn.node(), &self.flight.config);
             tasks.spawn(async move {
-                // Not renewed any more: the lease ends this in any case.
+                // Not renewed any more.
                 self.turn.end(|| None);
-                while self.pause(&mut pause).await && self.send_release(cause).await.is_none() {}
+                while insistence.again().await && self.send_release(cause).await.is_none() {}
             });
             Settled::Kept
         })
@@ -227,14 +237,30 @@ impl<S: Store> Drop for Held<S> {
     }
 }
 
-/// Renews the lease of every flight at each third of it. A task of its own, so that a
-/// handler that blocks its thread cannot starve it.
-pub(super) fn keep<S: Store>(node: Arc<Node<S>>) -> impl Future<Output = ()> + Send {
-    // Made now: the task may be dropped without having begun.
-    let mut running = Running(Some(node));
-    async move {
-        let mut idle = false;
-        while let Some(node) = &running.0 {
+/// A shift of the keeper, for which several tasks may turn up: the first to come keeps it.
+pub(super) struct Shift<S> {
+    node: Arc<Node<S>>,
+    begun: AtomicBool,
+    retired: AtomicBool,
+}
+
+impl<S: Store> Shift<S> {
+    pub(super) fn new(node: Arc<Node<S>>) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            begun: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+        })
+    }
+
+    /// Renews the lease of every flight at each third of it. A task of its own, so that a
+    /// handler that blocks its thread cannot starve it.
+    pub(super) async fn keep(self: Arc<Self>) {
+        if self.begun.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (node, mut idle) = (&self.node, false);
+        loop {
             node.keeper.looking();
             let flights = node.leaders.flights();
             match flights.iter().map(|flight| look_at(node, flight)).min() {
@@ -248,44 +274,49 @@ pub(super) fn keep<S: Store>(node: Arc<Node<S>>) -> impl Future<Output = ()> + S
                     let next = node.clock.at(Instant::now() + IDLE);
                     node.keeper.sleep(&node.clock, next).await;
                 }
-                None if node.keeper.retire(&node.leaders) => running.0 = None,
+                None if node.keeper.retire(&node.leaders) => break,
                 None => {}
             }
         }
+        self.retired.store(true, Ordering::SeqCst);
     }
 }
 
 /// How long the keeper stays with nothing to look after.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Has the next flight start another keeper if this one is cut off with its runtime.
-struct Running<S>(Option<Arc<Node<S>>>);
-
-impl<S> Drop for Running<S> {
+/// Cut off with its runtime, begun or not, it has the next flight start another.
+impl<S> Drop for Shift<S> {
     fn drop(&mut self) {
-        if let Some(node) = &self.0 {
-            node.keeper.stopped();
+        if !*self.retired.get_mut() {
+            self.node.keeper.stopped();
         }
     }
 }
 
-/// Renews the lease of a flight if it is due; when it is due next.
+/// Renews the lease of a flight if it is due, and tells it if it has lapsed; when to look
+/// again.
 fn look_at<S: Store>(node: &Arc<Node<S>>, flight: &Arc<Flight>) -> u64 {
     let now = Instant::now();
     if flight.renew_at() <= node.clock.at(now) {
         flight.postpone(&node.clock);
-        tokio::spawn(renew(Arc::clone(node), Arc::clone(flight), now));
+        if let Some(renewal) = flight.begin_renewal() {
+            tokio::spawn(renew(Arc::clone(node), renewal, now));
+        }
     }
-    flight.renew_at()
+    if flight.remaining(&node.clock).is_zero() {
+        flight.lose();
+    }
+    flight.look_at(&node.clock)
 }
 
-async fn renew<S: Store>(node: Arc<Node<S>>, flight: Arc<Flight>, sent: Instant) {
-    let renewal = node.store.renew(&flight.lease);
-    let key = flight.lease.key();
-    match call(&flight.config, Verb::Renew, key, renewal).await {
+async fn renew<S: Store>(node: Arc<Node<S>>, flight: Renewal, sent: Instant) {
+    let (key, renewed) = (flight.lease.key(), node.store.renew(&flight.lease));
+    // One that hangs leaves time for another.
+    let limit = flight.config.store_deadline.min(flight.renew_after());
+    match call_within(&flight.config, limit, Verb::Renew, key, renewed).await {
         Ok(Completion::Applied | Completion::AlreadyApplied) => flight.renewed(&node.clock, sent),
         Ok(Completion::Lost(_) | Completion::RolledBack) => flight.lose(),
-        Err(_) if flight.remaining(&node.clock).is_zero() => flight.lose(),
         Err(_) => {}
     }
 }

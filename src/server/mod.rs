@@ -157,7 +157,9 @@
 //! that blocks that thread for longer than the lease still loses it.
 //!
 //! Keyed requests need a tokio runtime with its time driver: the layer spawns on it, and sets
-//! timers. Polled elsewhere they panic.
+//! timers. Polled elsewhere they panic. All services of one layer belong on one runtime, as
+//! one task renews all their leases: should its runtime end, those of another are not renewed
+//! before the next request.
 //!
 //! At shutdown call [`drain`](IdempotencyLayer::drain).
 
@@ -176,6 +178,7 @@ mod follow;
 mod future;
 mod gather;
 mod inflight;
+mod insist;
 mod layer;
 mod lease;
 mod node;

@@ -8,13 +8,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Notify, time};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    time,
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
     flight::{Clock, Flight},
     inflight::Leaders,
-    lease,
+    insist::PLACES,
+    lease::Shift,
 };
 use crate::store::Store;
 
@@ -28,6 +33,10 @@ pub(super) struct Node<S> {
     pub(super) clock: Clock,
     pub(super) tasks: TaskTracker,
     pub(super) keeper: Keeper,
+    /// Held by each request that runs unprotected.
+    pub(super) unprotected: Arc<()>,
+    /// Places for those that give keys back after their leases.
+    pub(super) insisting: Arc<Semaphore>,
 }
 
 /// The task that renews leases; it runs while there are flights, and a while longer.
@@ -58,6 +67,8 @@ impl<S> Node<S> {
             clock: Clock::start(),
             tasks: TaskTracker::new(),
             keeper: Keeper::default(),
+            unprotected: Arc::new(()),
+            insisting: Arc::new(Semaphore::new(PLACES)),
         }
     }
 
@@ -65,21 +76,40 @@ impl<S> Node<S> {
         &self.store
     }
 
+    /// How many requests run to their end, whoever waits for them.
+    fn under_way(&self) -> usize {
+        self.leaders.under_way() + Arc::strong_count(&self.unprotected) - 1
+    }
+
     pub(super) async fn drain(&self, deadline: Duration) -> Drained {
         self.tasks.close();
-        match time::timeout(deadline, self.tasks.wait()).await {
+        let drained = async {
+            self.tasks.wait().await;
+            // A connection that was closed just now may not have dropped its request yet, which
+            // then goes on as a task.
+            while self.under_way() > 0 {
+                time::sleep(LOOK).await;
+                self.tasks.wait().await;
+            }
+        };
+        match time::timeout(deadline, drained).await {
             Ok(()) => Drained::Complete,
-            Err(_) => Drained::DeadlinePassed(self.tasks.len()),
+            Err(_) => Drained::DeadlinePassed(self.tasks.len().max(self.under_way())),
         }
     }
 }
+
+/// How often a drain looks whether requests are still under way.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl<S: Store> Node<S> {
     /// Has the lease of `flight`, which a leader has reached, renewed until that is over.
     pub(super) fn look_after(self: &Arc<Self>, flight: &Arc<Flight>) {
         if self.keeper.start() {
-            let (keeper, runtime) = (lease::keep(Arc::clone(self)), Handle::current());
-            from_outside(move || drop(runtime.spawn(keeper)));
+            let (shift, runtime) = (Shift::new(Arc::clone(self)), Handle::current());
+            // Also directly: the threads for what blocks may all be busy.
+            runtime.spawn(Arc::clone(&shift).keep());
+            from_outside(move || drop(runtime.spawn(shift.keep())));
         } else if flight.renew_at() < self.keeper.planned.load(Ordering::SeqCst) {
             let node = Arc::clone(self);
             from_outside(move || node.keeper.look.notify_one());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
 use http_body::Body;
 
 use super::{
@@ -77,7 +77,9 @@ where
             Next::On(last(whole, settled))
         }
         Gathered::Live(frames, body) => {
-            let body = carried.shared.go_live(held, head, frames, body);
+            let announced = carried.announced();
+            let shared = &carried.shared;
+            let body = shared.go_live(held, head, announced, frames, body);
             let mut answer = carried.answer(body);
             // With it the client would take the last byte for the end, which is held back
             // until the answer is recorded.
@@ -137,6 +139,7 @@ impl<S: Store> Shared<S> {
         &self,
         held: Held<S>,
         head: Head,
+        announced: Vec<HeaderValue>,
         frames: Frames,
         body: Pin<Box<B>>,
     ) -> ResponseBody<B>
@@ -149,6 +152,7 @@ impl<S: Store> Shared<S> {
         held.go_live(LiveAnswer {
             status: head.status,
             headers: head.headers.clone(),
+            announced,
             recording: Arc::clone(&recording),
         });
         let pump = Pump {

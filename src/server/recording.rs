@@ -1,14 +1,14 @@
 //! A response body that is recorded while it is read.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 
 use super::BoxError;
@@ -19,6 +19,8 @@ use crate::{fields::Fields, frames::Frames};
 pub(super) struct LiveAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: Fields,
+    /// The trailers that were announced, which are for each message anew.
+    pub(super) announced: Vec<HeaderValue>,
     pub(super) recording: Arc<Recording>,
 }
 
@@ -34,7 +36,10 @@ struct State {
     is_over_limit: bool,
     end: Option<End>,
     first: First,
-    waiting: Vec<Waker>,
+    /// How many readers there were.
+    readers: u64,
+    /// Who of them waits for more.
+    waiting: HashMap<u64, Waker>,
     pump: Option<Waker>,
 }
 
@@ -75,7 +80,8 @@ impl Recording {
             is_over_limit: false,
             end: None,
             first: First::Reads,
-            waiting: Vec::new(),
+            readers: 0,
+            waiting: HashMap::new(),
             pump: None,
         })));
         let reader = Reader::new(&recording, Role::First);
@@ -135,7 +141,7 @@ impl Recording {
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting: Vec<_> = state.waiting.drain().map(|(_, waker)| waker).collect();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }
@@ -154,6 +160,7 @@ impl fmt::Debug for Recording {
 /// Reads a recording from its first byte, and then as it grows.
 pub(super) struct Reader {
     recording: Arc<Recording>,
+    number: u64,
     cursor: Cursor,
     role: Role,
     /// Whether the end was told.
@@ -169,8 +176,14 @@ enum Role {
 
 impl Reader {
     fn new(recording: &Arc<Recording>, role: Role) -> Self {
+        let number = {
+            let mut state = recording.lock();
+            state.readers += 1;
+            state.readers
+        };
         Self {
             recording: Arc::clone(recording),
+            number,
             cursor: Cursor::default(),
             role,
             ended: false,
@@ -192,13 +205,7 @@ impl Reader {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let Poll::Ready(last) = state.last(self.role) else {
-            if !state
-                .waiting
-                .iter()
-                .any(|waker| waker.will_wake(cx.waker()))
-            {
-                state.waiting.push(cx.waker().clone());
-            }
+            state.waiting.insert(self.number, cx.waker().clone());
             return Poll::Pending;
         };
         self.ended = true;
@@ -266,10 +273,14 @@ impl Cursor {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        let mut state = self.recording.lock();
+        let waker = state.waiting.remove(&self.number);
         if self.role == Role::Joined {
+            // Dropping it may run code of others: outside of the lock.
+            drop(state);
+            drop(waker);
             return;
         }
-        let mut state = self.recording.lock();
         state.first = First::Gone;
         state.beyond.clear();
         if let Some(pump) = state.pump.take() {

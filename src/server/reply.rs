@@ -44,7 +44,8 @@ impl<S> Shared<S> {
             answer.headers.append_to(response.headers_mut());
         }
         if let (Protocol::Http, Some(trailers)) = (self.config.protocol, record.trailers()) {
-            announce(&trailers, response.headers_mut());
+            let names = trailers.keys().cloned().map(HeaderValue::from);
+            announce(names, response.headers_mut());
         }
         self.mark_replay(&mut response);
         response
@@ -60,6 +61,7 @@ impl<S> Shared<S> {
         let mut response = Response::new(ResponseBody::live(answer.recording.join()));
         *response.status_mut() = answer.status;
         answer.headers.append_to(response.headers_mut());
+        announce(answer.announced.iter().cloned(), response.headers_mut());
         self.mark_replay(&mut response);
         response
     }
@@ -84,10 +86,10 @@ impl<S> Shared<S> {
 
 /// `Trailer` belongs to one message and is not recorded; HTTP/1.1 sends only the trailers
 /// it names.
-fn announce(trailers: &HeaderMap, headers: &mut HeaderMap) {
-    for name in trailers.keys() {
+fn announce(names: impl Iterator<Item = HeaderValue>, headers: &mut HeaderMap) {
+    for name in names {
         // A map that is full has no room for it.
-        let _ = headers.try_append(TRAILER, HeaderValue::from(name.clone()));
+        let _ = headers.try_append(TRAILER, name);
     }
 }
 
