@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     event::{Cause, Event, Verb},
-    record_key::RecordKey,
-    store::{Claim, Claimed, Completion, Lease, Store, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, Completion, Lease, OwnedClaim, Store, StoreError, StoreErrorKind},
 };
 
 /// Sends a claim; by `until`, if that is given, an answer is no use any more.
@@ -59,8 +58,7 @@ pub(super) async fn claim_again<S: Store>(
         };
     }
     if in_doubt {
-        let (key, again) = (*again.key(), again.rebind(&ANY));
-        let given_back = give_back(Arc::clone(node), Arc::clone(config), key, again);
+        let given_back = give_back(Arc::clone(node), Arc::clone(config), again.owned());
         node.tasks.spawn(given_back);
     }
     Err(error)
@@ -68,9 +66,6 @@ pub(super) async fn claim_again<S: Store>(
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Stands in for a key that is held elsewhere.
-static ANY: RecordKey = RecordKey::from_bytes([0; 32]);
 
 fn is_worth_resending(error: &StoreError) -> bool {
     matches!(
@@ -80,13 +75,8 @@ fn is_worth_resending(error: &StoreError) -> bool {
 }
 
 /// Finds out what became of a claim in doubt, and releases the key if it was won.
-async fn give_back<S: Store>(
-    node: Arc<Node<S>>,
-    config: Arc<Config>,
-    key: RecordKey,
-    again: Claim<'static>,
-) {
-    let again = again.rebind(&key);
+async fn give_back<S: Store>(node: Arc<Node<S>>, config: Arc<Config>, again: OwnedClaim) {
+    let again = again.as_claim();
     let mut insistence = Insistence::new(&node, &config);
     while insistence.again().await {
         match claim(&node, &config, &again, None).await {
@@ -102,7 +92,7 @@ async fn give_back<S: Store>(
             Err(_) => {}
         }
     }
-    config.emit(&Event::Abandoned { key: &key });
+    config.emit(&Event::Abandoned { key: again.key() });
 }
 
 async fn release<S: Store>(node: &Node<S>, config: &Config, lease: &Lease) -> bool {

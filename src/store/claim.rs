@@ -96,12 +96,6 @@ impl<'a> Claim<'a> {
         self.terms.after_crash
     }
 
-    /// The same claim, token included, of a key held elsewhere.
-    pub(crate) fn rebind<'b>(&self, key: &'b RecordKey) -> Claim<'b> {
-        let terms = self.terms;
-        Claim { key, terms }
-    }
-
     /// The same claim, its key included, for a task or thread that outlives the borrow.
     #[must_use]
     pub fn owned(&self) -> OwnedClaim {
