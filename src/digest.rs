@@ -46,6 +46,20 @@ impl PartDigest {
         }
     }
 
+    /// Adds each of `parts` behind a part that says what it is. No list of pairs reads as
+    /// another, and so it needs no count, if all that may follow is told from a pair.
+    #[inline]
+    pub(crate) fn pairs<P: AsRef<[u8]>>(
+        &mut self,
+        what: &str,
+        parts: impl Iterator<Item = P>,
+    ) -> &mut Self {
+        for part in parts {
+            self.part(what).part(part);
+        }
+        self
+    }
+
     /// Adds a number as eight big-endian bytes.
     pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         self.fixed(&number.to_be_bytes())

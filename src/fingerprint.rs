@@ -89,7 +89,7 @@ pub trait Fingerprinter: Send + Sync + 'static {
     fn begin(&self, parts: &Parts) -> FingerprintState;
 }
 
-/// Compares method, path, query, `Content-Type` and the body, byte for byte.
+/// Compares method, path, query, `Content-Type` (each line of it) and the body, byte for byte.
 ///
 /// No other header enters: client libraries change headers from attempt to attempt.
 #[derive(Debug, Clone, Copy, Default)]
@@ -135,13 +135,15 @@ impl FingerprintState {
     #[must_use]
     pub fn exact(parts: &Parts) -> Self {
         let target = target(parts);
-        let digest = PartDigest::new("fingerprint:exact")
+        let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
+        let mut digest = PartDigest::new("fingerprint:exact");
+        digest
             .part(parts.method.as_str())
             .part(target.path())
             .optional(target.query().map(str::as_bytes))
-            .optional(parts.headers.get(CONTENT_TYPE).map(AsRef::as_ref))
-            .then_pieces();
-        Self(State::Exact(digest))
+            .optional(types.next().map(AsRef::as_ref))
+            .pairs("content-type", types);
+        Self(State::Exact(digest.then_pieces()))
     }
 
     fn json(arriving: json::Arriving) -> Self {
@@ -224,6 +226,50 @@ mod tests {
             fingerprint(post("/a").body(&[] as &[_]).unwrap()),
             fingerprint(Request::post("/a").body(&["xy"] as &[_]).unwrap()),
             fingerprint(post("/a").method("PATCH").body(&["xy"] as &[_]).unwrap()),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert_eq!(i == j, a == b, "{i} and {j}");
+            }
+        }
+    }
+
+    /// These are kept for as long as records are.
+    #[test]
+    fn with_one_content_type_or_none_it_is_what_it_was() {
+        let none = Request::post("/a?q").body(&["xy"] as &[_]).unwrap();
+        let one = post("/a?q").body(&["xy"] as &[_]).unwrap();
+        let shown = [none, one].map(|request| format!("{:?}", fingerprint(request)));
+        assert_eq!(
+            shown,
+            ["Fingerprint(v1 32ebfd65…)", "Fingerprint(v1 7a116179…)"]
+        );
+    }
+
+    #[test]
+    fn each_line_of_the_content_type_counts() {
+        let typed = |lines: &[&str], and: Option<&str>| {
+            let request = lines.iter().fold(Request::post("/a"), |request, line| {
+                request.header("content-type", *line)
+            });
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            let state = FingerprintState::exact(&parts);
+            and.map_or(FingerprintState::exact(&parts), |and| state.and(and))
+                .finish()
+        };
+        let all = [
+            typed(&["a/b"], None),
+            typed(&["a/b", "c/d"], None),
+            typed(&["a/b", "e/f"], None),
+            typed(&["c/d", "a/b"], None),
+            typed(&["a/b", "a/b"], None),
+            typed(&["a/b", ""], None),
+            typed(&["a/b, c/d"], None),
+            typed(&["a/b", "c/d", "e/f"], None),
+            typed(&["a/b", "c/de/f"], None),
+            typed(&["a/b"], Some("c/d")),
+            typed(&["a/b", "and", "c/d"], None),
+            typed(&["a/b", "c/d"], Some("c/d")),
         ];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {

@@ -107,6 +107,9 @@ fn head_counts_as_in_the_exact_fingerprint() {
         by(typed("application/json").method("PATCH")),
         by(typed("application/json").uri("/")),
         by(typed("application/json").uri("/a?q")),
+        by(typed("application/json").header("content-type", "c/d")),
+        by(typed("application/json").header("content-type", "application/json")),
+        by(typed("c/d").header("content-type", "application/json")),
     ];
     for (i, a) in all.iter().enumerate() {
         for (j, b) in all.iter().enumerate() {
@@ -117,6 +120,17 @@ fn head_counts_as_in_the_exact_fingerprint() {
     assert_eq!(
         by(typed("application/json").header("x-attempt", "2")),
         all[0]
+    );
+}
+
+/// It is kept for as long as records are.
+#[test]
+fn with_one_content_type_it_is_what_it_was() {
+    let of = |media_type| of(&JsonFingerprint::new(), typed(media_type), b"{}");
+    let shown = ["application/json", "a/b+json; v=2"].map(|one| format!("{:?}", of(one)));
+    assert_eq!(
+        shown,
+        ["Fingerprint(v2 bcf4223b…)", "Fingerprint(v2 87c720a5…)"]
     );
 }
 

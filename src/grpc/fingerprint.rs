@@ -1,7 +1,7 @@
 //! What makes two calls the same.
 
 use bytes::Bytes;
-use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 
 use super::{frame::Messages, unpack::Encoding};
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
 /// Compares the path, the kind of messages, and the messages themselves: how they are
 /// compressed, and which frames they arrive in, does not count. The default for gRPC calls.
 ///
-/// `application/grpc` and `application/grpc+proto` are one kind. Messages compressed as
+/// `application/grpc` and `application/grpc+proto` are one kind; a further line of
+/// `Content-Type` counts as it is. Messages compressed as
 /// gzip or deflate are unpacked for the comparison; others, and bodies that are no messages
 /// at all, are compared as they were sent, and equal nothing else.
 #[derive(Debug, Clone, Copy)]
@@ -52,17 +53,19 @@ impl Default for MessageFingerprint {
 impl Fingerprinter for MessageFingerprint {
     fn begin(&self, parts: &Parts) -> FingerprintState {
         let mut digest = PartDigest::new("fingerprint:grpc");
+        let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
         digest
             .part(target(parts).path())
-            .part(message_kind(&parts.headers));
+            .part(message_kind(types.next()))
+            .pairs("content-type", types);
         let encoding = Encoding::of(&parts.headers);
         FingerprintState::custom(Arriving(Messages::new(digest, encoding, self.max_unpacked)))
     }
 }
 
 /// The suffix of the media type: `proto` unless it says otherwise.
-fn message_kind(headers: &HeaderMap) -> Vec<u8> {
-    let media_type = headers.get(CONTENT_TYPE).map(AsRef::as_ref);
+fn message_kind(media_type: Option<&HeaderValue>) -> Vec<u8> {
+    let media_type = media_type.map(AsRef::as_ref);
     let rest = media_type.and_then(after_grpc).unwrap_or_default();
     let suffix = rest.split(|&byte| byte == b';').next().unwrap_or_default();
     match suffix.trim_ascii().to_ascii_lowercase() {
@@ -95,9 +98,12 @@ mod tests {
     const BODY: &[u8] = b"\0\0\0\0\x02ab";
 
     fn fingerprint(path: &str, media_type: &str) -> Fingerprint {
-        let request = Request::post(path)
+        of(Request::post(path)
             .header("content-type", media_type)
-            .header("x-attempt", media_type);
+            .header("x-attempt", media_type))
+    }
+
+    fn of(request: http::request::Builder) -> Fingerprint {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut state = MessageFingerprint::new().begin(&parts);
         state.update(&Bytes::from_static(BODY));
@@ -112,5 +118,35 @@ mod tests {
         }
         assert_ne!(fingerprint("/a/C", "application/grpc"), plain);
         assert_ne!(fingerprint("/a/B", "application/grpc+json"), plain);
+    }
+
+    #[test]
+    fn each_further_line_of_the_content_type_counts() {
+        let typed = |lines: &[&str]| {
+            let request = Request::post("/a/B");
+            of(lines.iter().fold(request, |request, line| {
+                request.header("content-type", *line)
+            }))
+        };
+        let all = [
+            typed(&["application/grpc"]),
+            typed(&["application/grpc", "c/d"]),
+            typed(&["application/grpc", "e/f"]),
+            typed(&["application/grpc", "c/d", "e/f"]),
+            typed(&["application/grpc", "c/de/f"]),
+            typed(&["application/grpc", "application/grpc"]),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert_eq!(i == j, a == b, "{i} and {j}");
+            }
+        }
+    }
+
+    /// It is kept for as long as records are.
+    #[test]
+    fn with_one_content_type_it_is_what_it_was() {
+        let plain = fingerprint("/a/B", "application/grpc");
+        assert_eq!(format!("{plain:?}"), "Fingerprint(v3 81cae7d5…)");
     }
 }

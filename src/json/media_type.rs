@@ -1,25 +1,33 @@
 //! Which bodies are JSON, by their `Content-Type`.
 
-use http::{HeaderMap, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_TYPE, ValueIter},
+};
 
 use crate::{digest::PartDigest, protocol::after_grpc};
 
 /// The media type of a body that is JSON: `application/json`, or one that ends in `+json`.
-#[derive(Debug, Clone, Copy)]
+/// Of several lines the first says so.
+#[derive(Debug)]
 pub(crate) struct MediaType<'a> {
     essence: &'a [u8],
     parameters: &'a [u8],
+    /// What other lines say: it takes no part in what the body is.
+    others: ValueIter<'a, HeaderValue>,
 }
 
 impl<'a> MediaType<'a> {
     /// That of a message with these headers, if its body is JSON.
     pub(crate) fn json(headers: &'a HeaderMap) -> Option<Self> {
-        let value = headers.get(CONTENT_TYPE)?.as_bytes();
+        let mut others = headers.get_all(CONTENT_TYPE).iter();
+        let value = others.next()?.as_bytes();
         if value == JSON {
             // As nearly all of them are.
             return Some(Self {
                 essence: JSON,
                 parameters: &[],
+                others,
             });
         }
         let border = value.iter().position(|byte| *byte == b';');
@@ -29,11 +37,12 @@ impl<'a> MediaType<'a> {
         is_json.then_some(Self {
             essence,
             parameters,
+            others,
         })
     }
 
     /// Adds it to a digest, in one spelling: `charset=utf-8` says nothing about JSON.
-    pub(crate) fn add_to(&self, digest: &mut PartDigest) {
+    pub(crate) fn add_to(self, digest: &mut PartDigest) {
         match self.essence {
             JSON => digest.part(JSON),
             other => digest.part(other.to_ascii_lowercase()),
@@ -44,9 +53,9 @@ impl<'a> MediaType<'a> {
             let mut nothing = NOTHING.iter();
             !nothing.any(|nothing| parameter.eq_ignore_ascii_case(nothing))
         };
-        for parameter in parameters.filter(says_something) {
-            digest.part("parameter").part(parameter);
-        }
+        digest
+            .pairs("parameter", parameters.filter(says_something))
+            .pairs("content-type", self.others);
     }
 }
 
