@@ -17,6 +17,9 @@
 //! | `LAB_STORE_FAILURE` | `refuse`, `proceed` | `refuse` |
 //! | `LAB_MAX_ENTRIES` | keys, of `memory` only | that of the store |
 //! | `LAB_EFFECT_LOG` | a file | none |
+//!
+//! One that is empty is as one that is not there; any other name that begins with `LAB_` is
+//! refused. Numbers are digits only.
 
 use std::{
     env::{self, VarError},
@@ -43,8 +46,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the environment; an unknown value is an error that names it.
+    /// Reads the environment; an unknown value, or name, is an error that names it.
     pub(crate) async fn from_env() -> Result<Self, String> {
+        names()?;
         let (addresses, effect_log) = (addresses()?, effect_log()?);
         let store = text("LAB_STORE")?.unwrap_or_else(|| "memory".to_owned());
         let opened = store::open(&store, number("LAB_MAX_ENTRIES")?).await?;
@@ -54,6 +58,35 @@ impl Settings {
             layer: layer(opened.store)?,
             stats: opened.stats,
         })
+    }
+}
+
+const NAMES: [&str; 16] = [
+    "LAB_ADDR",
+    "LAB_STORE",
+    "LAB_LEASE_MS",
+    "LAB_RETENTION_MS",
+    "LAB_IN_FLIGHT",
+    "LAB_AFTER_CRASH",
+    "LAB_CONTRACT",
+    "LAB_FINGERPRINT",
+    "LAB_KEY_FIELD",
+    "LAB_REQUIRE_KEY",
+    "LAB_MAX_REQUEST",
+    "LAB_MAX_RESPONSE",
+    "LAB_SCOPE",
+    "LAB_STORE_FAILURE",
+    "LAB_MAX_ENTRIES",
+    "LAB_EFFECT_LOG",
+];
+
+/// A setting whose name is misspelt would be left at its default.
+fn names() -> Result<(), String> {
+    let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let mut unknown = names.filter(|name| name.starts_with("LAB_") && !NAMES.contains(&&**name));
+    match unknown.next() {
+        Some(name) => Err(format!("{name}: unknown; known: {}", NAMES.join(", "))),
+        None => Ok(()),
     }
 }
 
@@ -136,7 +169,7 @@ fn fingerprint(layer: Layer) -> Result<Layer, String> {
 
 fn in_flight() -> Result<InFlight, String> {
     let value = text("LAB_IN_FLIGHT")?.unwrap_or_else(|| "reject".to_owned());
-    let budget = value.strip_prefix("wait:").and_then(|ms| ms.parse().ok());
+    let budget = value.strip_prefix("wait:").and_then(digits);
     match (value.as_str(), budget) {
         ("reject", _) => Ok(InFlight::Reject),
         (_, Some(budget)) => Ok(InFlight::Wait(millis(budget))),
@@ -171,10 +204,17 @@ fn number<T: FromStr>(name: &str) -> Result<Option<T>, String> {
     let Some(value) = text(name)? else {
         return Ok(None);
     };
-    let number = value
-        .parse()
-        .map_err(|_| unknown(name, &value, "a number"))?;
-    Ok(Some(number))
+    let number = digits(&value);
+    number.map_or_else(
+        || Err(unknown(name, &value, "a number")),
+        |number| Ok(Some(number)),
+    )
+}
+
+/// Without a sign, which the parser would take.
+fn digits<T: FromStr>(value: &str) -> Option<T> {
+    let digits_only = value.bytes().all(|byte| byte.is_ascii_digit());
+    value.parse().ok().filter(|_| digits_only)
 }
 
 /// The value of a variable that takes one of `values`, of which the first is the default.

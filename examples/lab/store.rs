@@ -24,21 +24,23 @@ impl Stats {
 
 /// Opens the store with this name: `memory`, or a URL.
 pub(crate) async fn open(name: &str, max_entries: Option<usize>) -> Result<Opened, String> {
-    let scheme = name.split_once(':').map_or(name, |(scheme, _)| scheme);
-    if scheme == "memory" {
+    if name == "memory" {
         return Ok(memory(max_entries));
     }
     if max_entries.is_some() {
         return Err("LAB_MAX_ENTRIES: only LAB_STORE=memory takes it".to_owned());
     }
-    // The rest of a URL may hold a password.
-    let failed = |error| format!("LAB_STORE={scheme}:…: {error}");
-    let store = match scheme {
-        "redis" | "rediss" => redis(name).await.map_err(failed)?,
-        "postgres" | "postgresql" => postgres(name).await.map_err(failed)?,
-        "sqlite" if name != scheme => sqlite(name).await.map_err(failed)?,
-        _ => return Err(format!("LAB_STORE={name}: unknown value; known: {KNOWN}")),
+    let opened = match name.split_once(':') {
+        Some(("redis" | "rediss", rest)) if rest.starts_with("//") => redis(name).await,
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => postgres(name).await,
+        Some(("sqlite", path)) if !path.is_empty() => sqlite(path).await,
+        _ => Err(format!("unknown value; known: {KNOWN}")),
     };
+    let store = opened.map_err(|error| match name.split_once(':') {
+        // The rest of a URL may hold a password.
+        Some((scheme, _)) => format!("LAB_STORE={scheme}:…: {error}"),
+        None => format!("LAB_STORE={name}: {error}"),
+    })?;
     let stats = Stats(None);
     Ok(Opened { store, stats })
 }
@@ -75,10 +77,9 @@ async fn redis(_: &str) -> Result<SharedStore, String> {
 }
 
 #[cfg(feature = "sqlite")]
-async fn sqlite(name: &str) -> Result<SharedStore, String> {
+async fn sqlite(path: &str) -> Result<SharedStore, String> {
     use tower_idempotency::SqliteStore;
 
-    let path = name.trim_start_matches("sqlite:");
     let opened = SqliteStore::open(path).await;
     let store = opened.map_err(|error| error.to_string())?;
     Ok(SharedStore::new(store))
