@@ -1,6 +1,6 @@
 //! The bank: a server that is written as if it were never killed.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tower_idempotency::{
     Idempotency, IdempotencyLayer, InFlight, PostgresStore, store::postgres::BeginError,
 };
+use tracing::Level;
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -25,6 +26,11 @@ pub(crate) struct Receipt {
 }
 
 pub(crate) async fn serve(url: &str, address: &str) -> Result<(), Box<dyn Error>> {
+    // What the store warns of.
+    tracing_subscriber::fmt()
+        .with_max_level(Level::WARN)
+        .with_writer(io::stderr)
+        .init();
     let pool = PgPoolOptions::new().max_connections(20);
     let pool = pool.test_before_acquire(false).connect(url).await?;
     PostgresStore::migrate(&pool).await?;

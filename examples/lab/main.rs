@@ -3,6 +3,7 @@
 //! The first line on stdout is `listening on http://HOST:PORT`. SIGTERM and SIGINT drain
 //! and exit 0. The settings are environment variables, see [`settings`]; what `/effect`
 //! does is in the query, see [`effect`]. Stores in other processes want their features.
+//! What the layer and its store warn of is on stderr.
 //!
 //! ```text
 //! LAB_ADDR=127.0.0.1:3000 cargo run --example lab
@@ -22,11 +23,16 @@ use axum::{
     routing::{any, get},
 };
 use tokio::net::TcpListener;
+use tracing::Level;
 
 use self::{effect::Lab, settings::Settings};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_max_level(Level::WARN)
+        .with_writer(io::stderr)
+        .init();
     let settings = match Settings::from_env().await {
         Ok(settings) => settings,
         Err(error) => {

@@ -72,6 +72,10 @@ mod scenes {
 
 #[cfg(feature = "redis")]
 mod redis {
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
     use super::scenes::{is_taken_over, recovers, refuses, shares};
     use crate::{
         lab::{Lab, command},
@@ -105,6 +109,23 @@ mod redis {
         refuses(&lab).await;
         server.start_again();
         recovers(&lab).await;
+    }
+
+    #[tokio::test]
+    async fn what_the_store_warns_of_is_seen() {
+        let server = RedisServer::start_with(&["--appendonly", "no"]);
+        let mut command = command(&[("LAB_STORE", &server.url())]);
+        let lab = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut lab = lab.spawn().unwrap();
+        let mut lines = BufReader::new(lab.stdout.take().unwrap()).lines();
+        let first_line = soon(lines.next_line()).await.unwrap().unwrap();
+        assert!(first_line.starts_with("listening on "), "{first_line}");
+        lab.start_kill().unwrap();
+        let said = soon(lab.wait_with_output()).await.unwrap().stderr;
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("WARN tower_idempotency"), "{said}");
+        assert!(said.contains("append-only file"), "{said}");
+        assert!(!said.contains('\x1b'), "{said}");
     }
 
     #[tokio::test]
