@@ -94,8 +94,9 @@ async fn sqlite(_: &str) -> Result<SharedStore, String> {
 async fn postgres(url: &str) -> Result<SharedStore, String> {
     let connected = tower_idempotency::PostgresStore::connect(url).await;
     connected.map(SharedStore::new).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        format!("{error}: {}", cause.unwrap_or_default())
+        let cause = std::error::Error::source(&error);
+        let cause = cause.map(|cause| format!(": {cause}"));
+        format!("{error}{}", cause.unwrap_or_default())
     })
 }
 

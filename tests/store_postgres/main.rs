@@ -9,6 +9,7 @@ mod layer;
 mod ledger;
 mod operators;
 mod proxy;
+mod reach;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod setup;

@@ -148,6 +148,7 @@ mod expiry;
 mod handover;
 mod operator;
 mod options;
+mod reach;
 mod setup;
 mod statements;
 mod transaction;

@@ -11,6 +11,7 @@ use super::{
     Inner, PostgresStore,
     database::Database,
     expiry::Sweeper,
+    reach::{PATIENCE, reach},
     setup::{self, Durability, PostgresOpenError},
     statements::Statements,
     waiting::Waiting,
@@ -134,16 +135,18 @@ impl PostgresOptions {
 
     /// Opens the store on a pool of its own, of at most ten connections, to the server at
     /// `url`, and creates the table if it is not there. Waits a few seconds for a server that
-    /// is about to start.
+    /// says that it is starting; one that is not there is an error at once.
     ///
     /// # Errors
     ///
-    /// [`PostgresOpenError`], with the remedy in it, if the server cannot be trusted with keys.
+    /// [`PostgresOpenError`], with the remedy in it, if the server cannot be reached, or cannot be
+    /// trusted with keys.
     pub async fn connect(&self, url: &str) -> Result<PostgresStore, PostgresOpenError> {
         let options = PgConnectOptions::from_str(url)?;
+        reach(&options).await?;
         let pool = PgPoolOptions::new()
             .test_before_acquire(false)
-            .acquire_timeout(Duration::from_secs(5));
+            .acquire_timeout(PATIENCE);
         let pool = pool.connect_with(options).await?;
         self.migrate(&pool).await?;
         self.open(pool).await

@@ -17,6 +17,17 @@ const MIGRATION: i64 = 0x746F_7765_7269_6465;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresOpenError {
+    /// No connection could be made. A pool of your own does not say why, and is
+    /// [`Server`](Self::Server).
+    #[error("no connection to the PostgreSQL server at {server}: {reason}")]
+    Unreachable {
+        /// Where it was looked for: host and port, or the directory of its socket.
+        server: String,
+        /// What `error` says, and the remedy where there is one.
+        reason: String,
+        /// What happened.
+        error: sqlx::Error,
+    },
     /// It could not be asked.
     #[error("the PostgreSQL server could not be asked")]
     Server(#[from] sqlx::Error),
