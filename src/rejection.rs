@@ -122,9 +122,7 @@ impl RejectionKind {
             Self::ResultUnavailable => {
                 "The operation was carried out, but its answer was not kept."
             }
-            Self::OutcomeUnknown => {
-                "The node that ran this operation was lost, and its outcome is unknown."
-            }
+            Self::OutcomeUnknown => "This operation was begun, and nobody knows how it ended.",
             Self::PayloadTooLarge => "The request body is larger than this operation accepts.",
             Self::BodyUnreadable => "The request body could not be read to its end.",
             Self::BodyTimeout => "The request body did not arrive in time.",
