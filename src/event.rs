@@ -12,10 +12,13 @@ use crate::{
 ///
 /// Every event also goes to `tracing`, under the target `tower_idempotency`, with the
 /// record key in hexadecimal. Keys, bodies and lease tokens are in none of them.
+///
+/// Events may be added, and fields to events: match with `..` and `_`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The key was claimed: the request runs.
+    #[non_exhaustive]
     Claimed {
         /// The record key.
         key: &'a RecordKey,
@@ -25,16 +28,19 @@ pub enum Event<'a> {
         attempt: u32,
     },
     /// A request was answered from a record.
+    #[non_exhaustive]
     Replayed {
         /// The record key.
         key: &'a RecordKey,
     },
     /// A duplicate waits for the request that runs.
+    #[non_exhaustive]
     Waiting {
         /// The record key.
         key: &'a RecordKey,
     },
     /// A request was refused.
+    #[non_exhaustive]
     Rejected {
         /// The record key; `None` if the request was refused before it had one.
         key: Option<&'a RecordKey>,
@@ -42,6 +48,7 @@ pub enum Event<'a> {
         kind: RejectionKind,
     },
     /// The answer was recorded.
+    #[non_exhaustive]
     Recorded {
         /// The record key.
         key: &'a RecordKey,
@@ -49,6 +56,7 @@ pub enum Event<'a> {
         bytes: u64,
     },
     /// The key was given back.
+    #[non_exhaustive]
     Released {
         /// The record key.
         key: &'a RecordKey,
@@ -56,6 +64,7 @@ pub enum Event<'a> {
         cause: Cause,
     },
     /// The key was sealed.
+    #[non_exhaustive]
     Sealed {
         /// The record key.
         key: &'a RecordKey,
@@ -63,6 +72,7 @@ pub enum Event<'a> {
         cause: Cause,
     },
     /// A lease was lost to somebody else, or lapsed before it could be renewed.
+    #[non_exhaustive]
     LeaseLost {
         /// The record key.
         key: &'a RecordKey,
@@ -71,17 +81,20 @@ pub enum Event<'a> {
     },
     /// An answer was served and could not be recorded: a retry may run again once the
     /// lease has lapsed.
+    #[non_exhaustive]
     Unrecorded {
         /// The record key.
         key: &'a RecordKey,
     },
     /// A request ran without protection, as the store could not be reached and the route
     /// chose [`StoreFailure::DangerProceed`](crate::StoreFailure::DangerProceed).
+    #[non_exhaustive]
     Unprotected {
         /// The record key.
         key: &'a RecordKey,
     },
     /// The client hung up; the operation runs on to its end.
+    #[non_exhaustive]
     Detached {
         /// The record key.
         key: &'a RecordKey,
@@ -89,11 +102,13 @@ pub enum Event<'a> {
     /// A key was left behind: the operation was cut short with its runtime, or the store never
     /// said that the key was released, or that a claim in doubt was given back. The lease will
     /// lapse.
+    #[non_exhaustive]
     Abandoned {
         /// The record key.
         key: &'a RecordKey,
     },
     /// A call of the store failed. It may be sent again.
+    #[non_exhaustive]
     StoreFailed {
         /// The record key.
         key: &'a RecordKey,
@@ -104,6 +119,7 @@ pub enum Event<'a> {
     },
     /// A call of the store ended, well or not. Emitted only if there is an observer, and
     /// not to `tracing`.
+    #[non_exhaustive]
     StoreCalled {
         /// Which call.
         verb: Verb,
@@ -271,3 +287,20 @@ impl Event<'_> {
 }
 
 const TARGET: &str = "tower_idempotency";
+
+#[cfg(test)]
+mod tests {
+    /// A field that is added to an event must not break its observers.
+    #[test]
+    fn every_event_may_grow() {
+        let source = include_str!("event.rs");
+        let (_, events) = source.split_once("pub enum Event").unwrap();
+        let (events, _) = events.split_once("\n}").unwrap();
+        let lines: Vec<_> = events.lines().map(str::trim).collect();
+        let heads = lines.windows(2).filter(|pair| pair[1].ends_with('{'));
+        assert_eq!(heads.clone().count(), 14);
+        for pair in heads {
+            assert_eq!(pair[0], "#[non_exhaustive]", "{}", pair[1]);
+        }
+    }
+}
