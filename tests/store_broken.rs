@@ -159,7 +159,7 @@ impl Broken {
         match &entry.record {
             _ if self.has(Fault::SaysLostWithoutSayingToWhom) => Standing::Absent,
             Some(record) => Standing::Completed(record.clone()),
-            None => Standing::InFlight { remaining },
+            None => Standing::in_flight(remaining),
         }
     }
 
@@ -188,7 +188,7 @@ impl Broken {
                 _ => entry.expires - now,
             };
             let record = record.clone();
-            return Ok(Claimed::Completed { record, remaining });
+            return Ok(Claimed::completed(record, remaining));
         }
         let is_resend = entry.lease.token() == claim.token();
         if is_resend && !self.has(Fault::ForgetsTheTokenOfAResend) {
@@ -196,7 +196,7 @@ impl Broken {
         }
         if (!lapsed || self.has(Fault::NeverLapses)) && !self.has(Fault::GrantsWhatIsHeld) {
             let (fence, remaining) = (entry.lease.fence(), entry.lapses - now);
-            return Ok(Claimed::InFlight { fence, remaining });
+            return Ok(Claimed::in_flight(fence, remaining));
         }
         let hold = claim.crash_mode() == AfterCrash::Hold && !self.has(Fault::ForgetsToHold);
         if hold || self.has(Fault::HoldsUnasked) {

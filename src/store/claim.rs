@@ -169,14 +169,16 @@ pub enum AfterCrash {
 pub enum Claimed {
     /// The key is yours, under this lease.
     Acquired(Lease),
-    /// The key is completed.
+    /// The key is completed. A store makes it with [`completed`](Self::completed).
+    #[non_exhaustive]
     Completed {
         /// What is replayed.
         record: Record,
         /// How long it is still kept.
         remaining: Duration,
     },
-    /// Somebody else holds the key.
+    /// Somebody else holds the key. A store makes it with [`in_flight`](Self::in_flight).
+    #[non_exhaustive]
     InFlight {
         /// The fence of their lease.
         fence: Fence,
@@ -187,4 +189,18 @@ pub enum Claimed {
     Mismatch,
     /// The lease lapsed, and the claim holds after a crash.
     Unknown,
+}
+
+impl Claimed {
+    /// [`Completed`](Self::Completed), with a record that is kept for `remaining` from now.
+    #[must_use]
+    pub fn completed(record: Record, remaining: Duration) -> Self {
+        Self::Completed { record, remaining }
+    }
+
+    /// [`InFlight`](Self::InFlight), under a lease with `fence` that lapses in `remaining`.
+    #[must_use]
+    pub fn in_flight(fence: Fence, remaining: Duration) -> Self {
+        Self::InFlight { fence, remaining }
+    }
 }

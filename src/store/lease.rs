@@ -205,11 +205,20 @@ pub enum Completion {
 pub enum Standing {
     /// Nothing: released or expired.
     Absent,
-    /// Another lease.
+    /// Another lease. A store makes it with [`in_flight`](Self::in_flight).
+    #[non_exhaustive]
     InFlight {
         /// The time left of it, unless renewed.
         remaining: Duration,
     },
     /// A record.
     Completed(Record),
+}
+
+impl Standing {
+    /// [`InFlight`](Self::InFlight), under a lease that lapses in `remaining`.
+    #[must_use]
+    pub fn in_flight(remaining: Duration) -> Self {
+        Self::InFlight { remaining }
+    }
 }

@@ -41,7 +41,9 @@ async fn request(store: SqliteStore, number: u32) {
                 let completion = store.complete(&lease, &answer(number), HOUR).await;
                 assert_eq!(completion.unwrap(), Completion::Applied);
             }
-            Claimed::InFlight { fence, remaining } => {
+            Claimed::InFlight {
+                fence, remaining, ..
+            } => {
                 store.settled(&key, fence, remaining).await.unwrap();
             }
             claimed => break assert!(is_replay(&claimed, number), "{claimed:?}"),

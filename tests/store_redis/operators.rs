@@ -19,7 +19,7 @@ async fn what_is_forgotten_can_be_claimed_and_not_completed() {
     assert_eq!(store.forget(&key(1)).await.unwrap(), Standing::Absent);
     let zombie = acquire(&store, 1).await;
     match store.forget(&key(1)).await.unwrap() {
-        Standing::InFlight { remaining } => assert!(remaining <= HOUR && remaining > HOUR / 2),
+        Standing::InFlight { remaining, .. } => assert!(remaining <= HOUR && remaining > HOUR / 2),
         other => panic!("{other:?}"),
     }
     assert_eq!(store.forget(&key(1)).await.unwrap(), Standing::Absent);

@@ -55,7 +55,7 @@ pub(super) use self::{
 /// assert_eq!(slot.complete(&lease, &record, hour, now), Completion::Applied);
 ///
 /// let retry = slot.claim(&Claim::new(&key, request), Fence::new(2), now);
-/// assert_eq!(retry, Claimed::Completed { record, remaining: hour });
+/// assert_eq!(retry, Claimed::completed(record, hour));
 /// ```
 ///
 /// `examples/custom_store.rs` is a whole store of some fifty lines.
