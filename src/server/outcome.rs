@@ -65,7 +65,28 @@ where
         return Next::Aside(aside(carried, settling, fingerprint, answer));
     }
     let gathering = gather(body, shared.config.max_response_body);
-    let gathered = move |carried: &mut Carried<S, Svc>, gathered| match gathered {
+    let gathered = move |carried: &mut Carried<S, Svc>, gathered| {
+        settle_gathered(carried, held, head, gathered)
+    };
+    Next::On(then(gathering, gathered))
+}
+
+/// Settles an answer that is to be recorded, as far as its body is there.
+fn settle_gathered<S, Svc, B, E>(
+    carried: &mut Carried<S, Svc>,
+    held: Held<S>,
+    head: Head,
+    gathered: Gathered<B>,
+) -> Next<impl Stage<Carried<S, Svc>, Output = Answered<B, E>> + use<S, Svc, B, E>, Answered<B, E>>
+where
+    S: Store,
+    Svc: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: Send + 'static,
+{
+    let fingerprint = head.fingerprint;
+    match gathered {
         Gathered::Whole(frames, trailers) => {
             let whole = settle_whole(held, head, frames, trailers.as_deref());
             let settled = move |carried: &mut Carried<S, Svc>, (settled, record)| {
@@ -91,8 +112,7 @@ where
             let settling = settle_unkept(held, head, cause);
             Next::Aside(aside(carried, settling, fingerprint, answer))
         }
-    };
-    Next::On(then(gathering, gathered))
+    }
 }
 
 /// Gives an answer that cannot be recorded, once its key is settled.
