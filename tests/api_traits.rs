@@ -5,6 +5,8 @@ use std::{error::Error, fmt::Debug, fmt::Display, hash::Hash, str::FromStr};
 
 #[cfg(feature = "client")]
 use tower_idempotency::client;
+#[cfg(feature = "postgres")]
+use tower_idempotency::store::postgres::sqlx;
 use tower_idempotency::{
     Accumulate, AfterCrash, BodyKey, ByStatus, Cause, CredentialScope, DecodeError, Directive,
     Drained, Event, ExactFingerprint, ExtensionScope, Fingerprint, FingerprintState, Fingerprinter,
@@ -233,10 +235,15 @@ fn sizes() {
 #[cfg(feature = "redis")]
 mod redis {
     use super::{Fault, Plain, Store};
-    use tower_idempotency::{RedisStore, store::redis::RedisOpenError};
+    use tower_idempotency::{
+        RedisStore,
+        store::redis::{RedisOpenError, redis},
+    };
 
     have! {
         RedisStore: Plain, Clone, Store;
         RedisOpenError: Fault;
+        // What it connects to.
+        redis::ConnectionInfo: Plain, redis::IntoConnectionInfo;
     }
 }

@@ -6,7 +6,7 @@
 //! # #[cfg(feature = "axum")]
 //! # async fn open() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::post};
-//! use tower_idempotency::{IdempotencyLayer, PostgresStore};
+//! use tower_idempotency::{IdempotencyLayer, PostgresStore, store::postgres::sqlx};
 //!
 //! let pool = sqlx::PgPool::connect("postgres://localhost/app").await?;
 //! PostgresStore::migrate(&pool).await?;
@@ -34,7 +34,7 @@
 //! ```no_run
 //! # #[cfg(feature = "axum")] mod handler {
 //! use axum::{extract::State, http::StatusCode};
-//! use tower_idempotency::{Idempotency, PostgresStore};
+//! use tower_idempotency::{Idempotency, PostgresStore, store::postgres::sqlx};
 //!
 //! async fn pay(
 //!     State(store): State<PostgresStore>,
@@ -130,7 +130,8 @@
 //! also know prepared statements (PgBouncer: `max_prepared_statements`); else set
 //! `statement-cache-capacity=0` in the URL.
 //!
-//! For TLS, name `sqlx` in your own `Cargo.toml`, with one of its `tls` features.
+//! Pools and transactions are those of `sqlx` 0.9, which is re-exported here. For TLS, or for
+//! its macros, name `sqlx = "0.9"` in your own `Cargo.toml`, with its features for that.
 //!
 //! The rows of a busy table change twice each: leave autovacuum on. Replays write nothing.
 //! Keys that are gone are cleared away in the background, see [`PostgresStore::sweep`].
@@ -157,6 +158,7 @@ mod waiting;
 
 use std::{fmt, sync::Arc};
 
+pub use ::sqlx;
 use sqlx::PgPool;
 
 pub use self::{

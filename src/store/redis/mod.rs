@@ -56,10 +56,10 @@
 //! Sentinels are not asked: give an address that follows the primary.
 //!
 //! A password and the database stand in the URL: `redis://:password@host:6379/0`. For TLS
-//! (`rediss://`), add the `redis` crate to your own `Cargo.toml`, in the same version and
-//! with one of its features `tokio-rustls-comp` and `tokio-native-tls-comp`; certificates
-//! of your own come by way of its `Client::build_with_tls`, whose `get_connection_info` is
-//! an address that [`RedisStore::connect`] takes.
+//! (`rediss://`), name `redis = "1"` in your own `Cargo.toml`, with one of its features
+//! `tokio-rustls-comp` and `tokio-native-tls-comp`. Certificates of your own come by way of its
+//! `Client::build_with_tls`, whose `get_connection_info` is an address that
+//! [`RedisStore::connect`] takes. It is re-exported here.
 //!
 //! # Waiting
 //!
@@ -84,6 +84,7 @@ mod wakeups;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub use ::redis;
 use redis::{Client, IntoConnectionInfo};
 
 pub use self::connect::RedisOpenError;
