@@ -2,11 +2,18 @@
 
 use std::{fmt, sync::Arc};
 
-use super::flight::Flight;
+use tokio::time::Instant;
+
+use super::{
+    config::Config,
+    flight::{Clock, Flight},
+};
 use crate::{
+    fingerprint::Fingerprint,
     key::Key,
     record_key::RecordKey,
-    store::{Fence, Lease},
+    scope::Scope,
+    store::{Claim, Fence, Lease},
 };
 
 /// The operation a handler carries out: an extension of each keyed request.
@@ -32,6 +39,39 @@ pub struct Idempotency(Arc<Flight>);
 impl Idempotency {
     pub(super) fn new(flight: Arc<Flight>) -> Self {
         Self(flight)
+    }
+
+    /// For tests of handlers: an operation as it looks to them in its `attempt`-th attempt,
+    /// counted from 1. **No store knows of it:** nothing is claimed, and nothing can be lost or
+    /// recorded. Its [`fence`](Self::fence) is 0.
+    ///
+    /// ```
+    /// use tower_idempotency::{Idempotency, Key};
+    ///
+    /// fn charge(operation: &Idempotency) -> &'static str {
+    ///     match operation.attempt() {
+    ///         1 => "charged",
+    ///         _ => "looked up first",
+    ///     }
+    /// }
+    ///
+    /// let key = Key::new("order-42").unwrap();
+    /// assert_eq!(charge(&Idempotency::unprotected(key.clone(), 1)), "charged");
+    /// assert_eq!(charge(&Idempotency::unprotected(key, 2)), "looked up first");
+    /// ```
+    #[must_use]
+    pub fn unprotected(key: Key, attempt: u32) -> Self {
+        let record_key = RecordKey::shared("", &Scope::global(), &key);
+        let claim = Claim::new(&record_key, Fingerprint::custom([0; 32]));
+        let lease = claim.won(Fence::new(0), attempt);
+        let (config, now) = (Arc::new(Config::default()), Instant::now());
+        Self(Arc::new(Flight::new(
+            key,
+            lease,
+            config,
+            &Clock::start(),
+            now,
+        )))
     }
 
     /// The key the client sent.
@@ -118,5 +158,30 @@ impl AsRef<Lease> for Idempotency {
 impl fmt::Debug for Idempotency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_of_a_handler_under_test_share_their_child_keys() {
+        let attempt =
+            |key: &str, attempt| Idempotency::unprotected(Key::new(key).unwrap(), attempt);
+        let (first, second) = (attempt("k", 1), attempt("k", 2));
+        assert_eq!((first.attempt(), second.attempt()), (1, 2));
+        assert_eq!(first.child_key("charge"), second.child_key("charge"));
+        let other = attempt("other", 1);
+        assert_ne!(first.child_key("charge"), other.child_key("charge"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_under_test_has_no_lease_to_lose() {
+        let operation = Idempotency::unprotected(Key::new("k").unwrap(), 1);
+        let day = std::time::Duration::from_secs(24 * 60 * 60);
+        let lost = tokio::time::timeout(day, operation.lease_lost()).await;
+        assert!(lost.is_err() && !operation.is_lease_lost());
+        assert_eq!(operation.fence(), Fence::new(0));
     }
 }
