@@ -76,6 +76,7 @@ mod frames;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod hasher;
+mod horizon;
 mod json;
 mod key;
 #[cfg(feature = "metrics")]

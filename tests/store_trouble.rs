@@ -121,7 +121,11 @@ async fn a_claim_in_doubt_is_given_back_when_the_store_answers_again() {
 async fn a_key_that_is_held_is_given_back_after_any_outage() {
     for verb in [Verb::Claim, Verb::Release] {
         let mut bench = Bench::new();
-        bench.layer = bench.layer.clone().after_crash(AfterCrash::Hold);
+        bench.layer = bench
+            .layer
+            .clone()
+            .after_crash(AfterCrash::Hold)
+            .retention(Duration::MAX);
         bench.status = StatusCode::SERVICE_UNAVAILABLE;
         let first = match verb {
             Verb::Claim => Fault::LostReply,

@@ -46,7 +46,7 @@ async fn main() {
         .iter()
         .filter(|argument| !argument.starts_with("--"));
     let engine = engines.next().map(String::as_str);
-    let chosen = |name| engine.is_none_or(|engine| engine == name);
+    let chosen = |name: &str| engine.is_none_or(|engine| engine == name);
     // As a test: does it still run?
     let effort = if is_bench {
         Effort::FULL

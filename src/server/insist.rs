@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{config::Config, node::Node};
-use crate::store::AfterCrash;
+use crate::{horizon::after, store::AfterCrash};
 
 /// Asks again and again for as long as that can free the key: until its lease lapses; or,
 /// where nobody may take over what lapsed, until its retention ends.
@@ -30,9 +30,9 @@ const LONGEST_PAUSE_LAPSED: Duration = Duration::from_secs(30);
 
 impl Insistence {
     pub(super) fn new<S>(node: &Node<S>, config: &Config) -> Self {
-        let lapses = Instant::now() + config.lease;
+        let lapses = after(Instant::now(), config.lease);
         let until = match config.after_crash {
-            AfterCrash::Hold => lapses + config.retention,
+            AfterCrash::Hold => after(lapses, config.retention),
             AfterCrash::Takeover => lapses,
         };
         Self {

@@ -71,7 +71,6 @@ pub mod conformance;
 #[cfg(feature = "encryption")]
 mod encrypted;
 mod error;
-mod horizon;
 mod lease;
 #[cfg(feature = "memory")]
 mod memory;

@@ -11,8 +11,8 @@ use std::{
 use tokio::time::Instant;
 
 use self::shelf::{Copied, Shelf};
-use super::{Claim, Claimed, Completion, Fence, Lease, Store, StoreError, horizon::after};
-use crate::{record::Record, record_key::RecordKey};
+use super::{Claim, Claimed, Completion, Fence, Lease, Store, StoreError};
+use crate::{horizon::after, record::Record, record_key::RecordKey};
 
 /// Keeps copies of completed records in this process, so that a hot replay costs no round
 /// trip.

@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value, aio};
 use tokio::time::{Instant, timeout_at};
 
 use super::fault::{Silent, lost, not_sent};
-use crate::store::{StoreError, horizon::after};
+use crate::{horizon::after, store::StoreError};
 
 /// The way to one server. Replies find their callers by their order, so that a call which
 /// is given up takes nobody else's. A connection that leaves a call unanswered for too

@@ -95,8 +95,8 @@ use self::{
     servers::Servers,
     wakeups::Wakeups,
 };
-use super::{StoreError, horizon::HORIZON};
-use crate::{digest::push_hex, record_key::RecordKey};
+use super::StoreError;
+use crate::{digest::push_hex, horizon::HORIZON, record_key::RecordKey};
 
 /// Keeps keys, leases and records in Redis or Valkey. See the
 /// [module documentation](self) for what that promises.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::store::horizon::after;
+use crate::horizon::after;
 
 /// Counts failures in a row. After so many it is open; after a while one call is let through,
 /// and tells whether it closes again.

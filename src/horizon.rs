@@ -1,4 +1,4 @@
-//! How far ahead a store looks.
+//! How far ahead this crate looks.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 /// Thirty years, which stand for all that is longer. The clocks of some systems end within a
 /// hundred.
-pub(super) const HORIZON: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(crate) const HORIZON: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// So long after `instant`.
-pub(super) fn after(instant: Instant, time: Duration) -> Instant {
+pub(crate) fn after(instant: Instant, time: Duration) -> Instant {
     instant + time.min(HORIZON)
 }
