@@ -1,11 +1,12 @@
 //! One connection before there is a pool, which would wait, and then not know for what.
 
-use std::{io::ErrorKind, time::Duration};
-
-use sqlx::{
-    Connection as _, Error, PgConnection, error::DatabaseError, postgres::PgConnectOptions,
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
 };
-use tokio::time::{sleep, timeout};
+
+use sqlx::{Connection as _, Error, PgConnection, postgres::PgConnectOptions};
+use tokio::time::sleep;
 
 use super::setup::PostgresOpenError;
 
@@ -15,23 +16,34 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Whether there is a server that lets us in. One that says that it is starting, or has no
 /// room, is asked again.
 pub(super) async fn reach(options: &PgConnectOptions) -> Result<(), PostgresOpenError> {
+    reach_until(options, sleep(PATIENCE)).await
+}
+
+/// The same, until `patience` is over.
+async fn reach_until(
+    options: &PgConnectOptions,
+    patience: impl Future<Output = ()>,
+) -> Result<(), PostgresOpenError> {
     let mut refusal = None;
-    let asked = timeout(PATIENCE, ask_until_ready(options, &mut refusal)).await;
-    let error = match asked {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => error,
-        Err(_) => refusal.unwrap_or_else(|| Error::Io(ErrorKind::TimedOut.into())),
+    let asked = tokio::select! {
+        asked = ask_until_ready(options, &mut refusal) => Some(asked),
+        () = patience => None,
+    };
+    let source = match asked {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(error)) => error,
+        None => refusal.unwrap_or_else(no_answer),
     };
     let server = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
-    let reason = reason(&error);
-    Err(PostgresOpenError::Unreachable {
-        server,
-        reason,
-        error,
-    })
+    Err(PostgresOpenError::Unreachable { server, source })
+}
+
+fn no_answer() -> Error {
+    let words = format!("no answer within {PATIENCE:?}");
+    Error::Io(io::Error::new(ErrorKind::TimedOut, words))
 }
 
 async fn ask_until_ready(
@@ -54,32 +66,30 @@ async fn ask_until_ready(
     }
 }
 
-/// What went wrong, and what to do about it.
-fn reason(error: &Error) -> String {
-    const OTHER: &str = "is it a PostgreSQL server?";
+/// What to do about `error`, if there is something to be said; goes behind the name of the
+/// server.
+pub(super) fn remedy(error: &Error) -> &'static str {
+    const OTHER: &str = ": is it a PostgreSQL server?";
     match error {
         Error::Io(error) => match error.kind() {
-            ErrorKind::ConnectionRefused => {
-                format!("{error}: start it, or correct host and port")
-            }
-            ErrorKind::TimedOut => format!("no answer within {PATIENCE:?}: {OTHER}"),
-            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                format!("{error}: {OTHER}")
-            }
-            _ => error.to_string(),
+            ErrorKind::ConnectionRefused => ": start it, or correct host and port",
+            ErrorKind::TimedOut
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::BrokenPipe => OTHER,
+            _ => "",
         },
-        Error::Protocol(error) => format!("{error}: {OTHER}"),
-        Error::Database(error) => refused(&**error),
-        other => other.to_string(),
+        Error::Protocol(_) => OTHER,
+        Error::Database(error) => match error.code().as_deref() {
+            Some("28000" | "28P01") => ": correct user and password, or its pg_hba.conf",
+            Some("3D000") => ": create the database, or correct its name",
+            Some("53300") => ": raise its max_connections, or make pools smaller",
+            Some("57P03") => ": it takes no connections yet, try later",
+            _ => "",
+        },
+        _ => "",
     }
 }
 
-fn refused(error: &dyn DatabaseError) -> String {
-    let remedy = match error.code().as_deref() {
-        Some("28000" | "28P01") => ": correct user and password, or its pg_hba.conf",
-        Some("3D000") => ": create it, or correct the name",
-        Some("53300") => ": raise its max_connections, or make pools smaller",
-        _ => "",
-    };
-    format!("{}{remedy}", error.message())
-}
+#[cfg(test)]
+mod tests;

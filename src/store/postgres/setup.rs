@@ -2,7 +2,10 @@
 
 use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgRow};
 
-use super::statements::{TABLE, identifier};
+use super::{
+    reach::remedy,
+    statements::{TABLE, identifier},
+};
 
 /// The text of [`PostgresStore::SCHEMA`](super::PostgresStore::SCHEMA).
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
@@ -17,16 +20,14 @@ const MIGRATION: i64 = 0x746F_7765_7269_6465;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresOpenError {
-    /// No connection could be made. A pool of your own does not say why, and is
-    /// [`Server`](Self::Server).
-    #[error("no connection to the PostgreSQL server at {server}: {reason}")]
+    /// No connection could be made; the text has the remedy where there is one. A pool of your
+    /// own does not say why, and is [`Server`](Self::Server).
+    #[error("no connection to the PostgreSQL server at {server}{}", remedy(source))]
     Unreachable {
         /// Where it was looked for: host and port, or the directory of its socket.
         server: String,
-        /// What `error` says, and the remedy where there is one.
-        reason: String,
         /// What happened.
-        error: sqlx::Error,
+        source: sqlx::Error,
     },
     /// It could not be asked.
     #[error("the PostgreSQL server could not be asked")]
