@@ -34,9 +34,10 @@ pub enum CheckpointError {
 }
 
 impl PostgresStore {
-    /// Saves `bytes` as `name` with the key of an operation, for an attempt that takes it over
-    /// should this one be lost: see [recovery points](super#recovery-points). Saving under
-    /// the same name again replaces what was saved.
+    /// Saves `bytes` as `name` with the key of an operation, for the next attempt of it: one
+    /// that takes it over should this one be lost, or a retry of the same request should this
+    /// one release the key, as a 500 does. See [recovery points](super#recovery-points).
+    /// Saving under the same name again replaces what was saved.
     ///
     /// Once this returns, it is on the disk, whatever becomes of a transaction of the handler.
     ///
@@ -73,7 +74,11 @@ impl PostgresStore {
         Err(StoreError::not_applied(Contended).into())
     }
 
-    /// What this attempt of an operation, or an earlier one that was lost, saved as `name`.
+    /// What this attempt of an operation, or an earlier one that was lost or released the key,
+    /// saved as `name`.
+    ///
+    /// Read it always, not only if [`attempt()`](crate::Idempotency::attempt) is more than 1:
+    /// after a release it is 1 again.
     ///
     /// # Errors
     ///

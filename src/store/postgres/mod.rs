@@ -78,8 +78,8 @@
 //!
 //! # Recovery points
 //!
-//! A handler that calls others in between can save how far it came, and an attempt that takes
-//! over reads it:
+//! A handler that calls others in between can save how far it came, and the next attempt reads
+//! it, be it one that takes over from a node that was lost, or a retry after a 500:
 //!
 //! ```no_run
 //! # use tower_idempotency::{Idempotency, PostgresStore, store::postgres::CheckpointError};
@@ -100,8 +100,9 @@
 //!
 //! What is saved is guarded as the record is: who lost the lease can neither save nor read.
 //! An answer that releases the key, as a 500 does, leaves it for a retry of the same request,
-//! for the retention of the key. It is gone once the key is completed, expired, forgotten, or
-//! claimed for another request.
+//! for the retention of the key. **That retry has [`attempt()`](crate::Idempotency::attempt)
+//! 1:** read what was saved always, never only behind `attempt() > 1`. It is gone once the key
+//! is completed, expired, forgotten, or claimed for another request.
 //!
 //! # What breaks the promise
 //!
