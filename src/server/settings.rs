@@ -207,8 +207,9 @@ impl<S> IdempotencyLayer<S> {
     }
 
     /// How long a claim outlives the node that made it. It is renewed every third of that,
-    /// however long a handler runs; after a crash a retry has to wait until it lapses.
-    /// Default: 30 s; at most a year.
+    /// however long a handler runs; after a crash a retry has to wait until it lapses. A store
+    /// that takes longer than a third of it for a renewal cannot keep it, whatever
+    /// [`store_deadline`](Self::store_deadline) allows. Default: 30 s; at most a year.
     ///
     /// # Panics
     ///
@@ -254,7 +255,8 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.recorded_headers = headers)
     }
 
-    /// How long one call of the store may take before it counts as failed. Default: 2 s.
+    /// How long one call of the store may take before it counts as failed; a renewal has at
+    /// most a third of the [`lease`](Self::lease), if that is less. Default: 2 s.
     #[must_use]
     pub fn store_deadline(self, deadline: Duration) -> Self {
         self.set(|config| config.store_deadline = deadline)
