@@ -46,8 +46,10 @@ impl PartDigest {
         }
     }
 
-    /// Adds each of `parts` behind a part that says what it is. No list of pairs reads as
-    /// another, and so it needs no count, if all that may follow is told from a pair.
+    /// Adds each of `parts` behind a part `what`, and no count: the list ends where the next
+    /// part is not `what`. So it must be followed by a part that never equals `what`, by a list
+    /// under another name, by pieces (their length ends everything), or by nothing. Two lists
+    /// then never feed the same bytes, as neither can end where the other goes on.
     #[inline]
     pub(crate) fn pairs<P: AsRef<[u8]>>(
         &mut self,
