@@ -19,8 +19,8 @@
 //! # }
 //! ```
 //!
-//! **With axum, enable the feature `axum`:** without it, the same route in two
-//! [nests](server#under-routernest) is one operation.
+//! **With axum, enable the feature `axum`:** routers that nest
+//! [want it](server#under-routernest).
 //!
 //! * What is guaranteed, where the layer belongs among others, and all settings: [`server`].
 //! * What clients see: [`WireContract`], [`rejection`].

@@ -26,7 +26,7 @@ mod support;
 
 type Layer = IdempotencyLayer<MemoryStore>;
 
-/// Refuses in three words.
+/// Refuses with the bare code.
 struct Terse;
 
 impl Render for Terse {
