@@ -10,11 +10,16 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use support::{BoxError, data, events::Events, frames, live_body, post, send, send_text};
+use support::{
+    BoxError, data,
+    events::Events,
+    fault::{Fault, FaultStore, Verb},
+    frames, live_body, post, send, send_text, serve,
+};
 use tower::{Service, ServiceBuilder, service_fn};
 use tower_idempotency::{
-    Fingerprint, Idempotency, IdempotencyLayer, MemoryStore, Record, RecordKey, SharedStore, Store,
-    Unkept,
+    AfterCrash, Fingerprint, Idempotency, IdempotencyLayer, MemoryStore, Record, RecordKey,
+    SharedStore, Store, Unkept,
     server::RequestBody,
     store::{Claim, Claimed, Completion, Fence, Lease, StoreError},
 };
@@ -30,9 +35,9 @@ enum End {
 
 /// A memory store that ends transactions as they say.
 #[derive(Clone)]
-struct Transactional(MemoryStore);
+struct Transactional<S>(S);
 
-impl Store for Transactional {
+impl<S: Store> Store for Transactional<S> {
     async fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
         self.0.claim(claim).await
     }
@@ -138,6 +143,27 @@ async fn what_nobody_knows_is_not_answered() {
         let answer = send(&service, posted()).await;
         assert_eq!(answer.text(), "attempt 2", "its lease has to lapse first");
     }
+}
+
+/// Under hold nothing else would free the key.
+#[tokio::test(start_paused = true)]
+async fn what_was_rolled_back_is_given_back_after_an_outage() {
+    let (store, events) = (FaultStore::new(), Events::default());
+    store.lasting(Verb::Release, Fault::Refused);
+    let layer = IdempotencyLayer::new(Transactional(store.clone()))
+        .after_crash(AfterCrash::Hold)
+        .observer(events.clone());
+    let handler = service_fn(|request: Request<RequestBody<Full<Bytes>>>| {
+        leave(&request, End::RolledBack);
+        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) }
+    });
+    let refused = send(&serve(&layer, handler), post("k", "hello")).await;
+    assert_eq!(refused.code(), "idempotency_unconfirmed");
+    tokio::time::sleep(Duration::from_secs(10 * 60)).await;
+    store.lasting(Verb::Release, Fault::None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(events.count("released:rolled_back"), 1);
+    assert_eq!(store.memory.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

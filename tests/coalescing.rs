@@ -518,10 +518,30 @@ async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
     store.lasting(Verb::Claim, Fault::LostRequest);
     store.next(Verb::Claim, [Fault::Silence]);
     let refused = waits.await.unwrap();
-    assert_eq!(refused.code(), "idempotency_store_unavailable");
+    assert_eq!(refused.code(), "idempotency_in_flight");
+    assert!(refused.header("retry-after").is_some());
     let waited = began.elapsed();
     assert!(waited <= BUDGET + Duration::from_millis(1), "{waited:?}");
     assert!(waited > BUDGET - Duration::from_secs(1), "{waited:?}");
+}
+
+/// A claim that is on its way when the budget ends says nothing of the store.
+#[tokio::test(start_paused = true)]
+async fn one_tired_of_waiting_does_not_run_into_danger() {
+    let store = FaultStore::new();
+    let (mut a, mut b) = (Node::waiting(&store), Node::waiting(&store));
+    b.layer = b.layer.clone().store_failure(StoreFailure::DangerProceed);
+    let leader = a.lead().await;
+    store.lasting(Verb::Renew, Fault::Refused);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let waits = b.send("hello");
+    settle().await;
+    store.next(Verb::Claim, [Fault::LostReply, Fault::Silence]);
+    b.answer(Next::Status(200));
+    assert_eq!(waits.await.unwrap().code(), "idempotency_in_flight");
+    assert_eq!(b.runs(), 0);
+    a.answer(Next::Status(200));
+    leader.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use super::{
     admission::Operation,
     call::within,
     carried::Carried,
-    claim::{claim, claim_again},
+    claim::{claim, claim_again, claim_until},
     config::{Config, StoreFailure},
     flight::Flight,
     follow::{Followed, Patience},
@@ -180,11 +180,20 @@ impl<S: Store> Shared<S> {
                 let sent = Instant::now();
                 let (node, config) = (&self.node, &self.config);
                 let ours = self.claim_for(key, fingerprint);
-                let until = patience.deadline();
-                let claimed = match claim(node, config, &ours, until).await {
-                    Ok(claimed) => claimed,
-                    // Boxed, as all that is rare.
-                    Err(error) => Box::pin(claim_again(node, config, &ours, until, error)).await?,
+                // Boxed, as all that is rare.
+                let claimed = match patience.deadline().filter(|until| *until > sent) {
+                    None => match claim(node, config, &ours).await {
+                        Ok(claimed) => claimed,
+                        Err(error) => Box::pin(claim_again(node, config, &ours, error)).await?,
+                    },
+                    Some(until) => {
+                        let claimed = Box::pin(claim_until(node, config, &ours, until));
+                        let Some(claimed) = claimed.await? else {
+                            let verdict = Verdict::Reject(RejectionKind::InFlight, Some(RETRY));
+                            return Ok((verdict, sent));
+                        };
+                        claimed
+                    }
                 };
                 if let Claimed::InFlight { fence, remaining } = claimed {
                     if patience.may_wait() {
@@ -193,6 +202,7 @@ impl<S: Store> Shared<S> {
                         Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
                         // Never claimed because the time is over.
                         if patience.may_wait() {
+                            turn.reach(inflight::Stage::Claiming);
                             continue;
                         }
                     }
@@ -269,7 +279,7 @@ pub(super) async fn give_up<S: Store, B, E>(
     answered.map(|response| response.map(ResponseBody::passed))
 }
 
-/// When to try again while the store is unreachable; nobody knows how long it will be.
+/// When to try again where nobody knows how long it will be.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cfg(all(test, feature = "memory"))]

@@ -1,14 +1,52 @@
-//! Giving a key back to a store that does not answer.
+//! Giving a key back, also to a store that does not answer.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{self, Instant},
 };
+use tokio_util::task::TaskTracker;
 
-use super::{config::Config, node::Node};
-use crate::{horizon::after, store::AfterCrash};
+use super::{call::call, config::Config, flight::Flight, node::Node};
+use crate::{
+    event::{Cause, Event, Verb},
+    horizon::after,
+    store::{AfterCrash, Completion, Lease, Store, StoreError, StoreErrorKind},
+};
+
+/// Asks once for the release of a key.
+pub(super) async fn release<S: Store>(
+    node: &Node<S>,
+    config: &Config,
+    lease: &Lease,
+    cause: Cause,
+) -> Result<Completion, StoreError> {
+    let key = lease.key();
+    let released = call(config, Verb::Release, key, node.store.release(lease)).await;
+    if let Ok(Completion::Applied | Completion::AlreadyApplied) = released {
+        config.emit(&Event::Released { key, cause });
+    }
+    released
+}
+
+/// Goes on asking for a release that the store has not confirmed.
+pub(super) async fn release_in_the_end<S: Store>(
+    node: Arc<Node<S>>,
+    flight: Arc<Flight>,
+    cause: Cause,
+) {
+    let (config, lease) = (&flight.config, &flight.lease);
+    let mut insistence = Insistence::new(&node, config);
+    while insistence.again().await {
+        match release(&node, config, lease, cause).await {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => break,
+            Err(_) => {}
+            Ok(_) => return,
+        }
+    }
+    config.emit(&Event::Abandoned { key: lease.key() });
+}
 
 /// Asks again and again for as long as that can free the key: until its lease lapses; or,
 /// where nobody may take over what lapsed, until its retention ends.
@@ -16,17 +54,43 @@ pub(super) struct Insistence {
     pause: Duration,
     lapses: Instant,
     until: Instant,
-    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    insisting: Arc<Insisting>,
     /// Among those that go on after the lease.
     place: Option<OwnedSemaphorePermit>,
 }
 
-/// How many keys of a node are insisted on after their leases: an outage may leave any number.
-pub(super) const PLACES: usize = 1_000;
+/// What those that insist on a node share.
+#[derive(Debug)]
+pub(super) struct Insisting {
+    /// For those that go on after the lease: an outage may leave any number of keys.
+    places: Arc<Semaphore>,
+    hurry: Notify,
+}
+
+const PLACES: usize = 1_000;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE_LAPSED: Duration = Duration::from_secs(30);
+
+impl Insisting {
+    pub(super) fn new() -> Arc<Self> {
+        Self::with_places(PLACES)
+    }
+
+    fn with_places(places: usize) -> Arc<Self> {
+        Arc::new(Self {
+            places: Arc::new(Semaphore::new(places)),
+            hurry: Notify::new(),
+        })
+    }
+
+    /// The tasks of the node were closed: whoever pauses asks at once.
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+}
 
 impl Insistence {
     pub(super) fn new<S>(node: &Node<S>, config: &Config) -> Self {
@@ -39,7 +103,8 @@ impl Insistence {
             pause: FIRST_PAUSE,
             lapses,
             until,
-            places: Arc::clone(&node.insisting),
+            tasks: node.tasks.clone(),
+            insisting: Arc::clone(&node.insisting),
             place: None,
         }
     }
@@ -50,20 +115,91 @@ impl Insistence {
         if now >= self.until || !self.has_place(now) {
             return false;
         }
-        time::sleep(self.pause.min(self.until - now)).await;
-        let longest = match now < self.lapses {
-            true => LONGEST_PAUSE,
-            false => LONGEST_PAUSE_LAPSED,
+        let pause = match now < self.lapses || self.tasks.is_closed() {
+            true => self.pause.min(LONGEST_PAUSE),
+            false => self.pause.min(LONGEST_PAUSE_LAPSED),
         };
-        self.pause = (self.pause * 2).min(longest);
+        let hurry = self.insisting.hurry.notified();
+        let _ = time::timeout(pause.min(self.until - now), hurry).await;
+        self.pause = pause * 2;
         true
     }
 
     fn has_place(&mut self, now: Instant) -> bool {
         if now >= self.lapses && self.place.is_none() {
-            self.place = Arc::clone(&self.places).try_acquire_owned().ok();
+            let places = Arc::clone(&self.insisting.places);
+            self.place = places.try_acquire_owned().ok();
             return self.place.is_some();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insistence(insisting: &Arc<Insisting>, tasks: &TaskTracker) -> Insistence {
+        let (lease, retention) = (Duration::from_secs(30), Duration::from_secs(3600));
+        let lapses = Instant::now() + lease;
+        Insistence {
+            pause: FIRST_PAUSE,
+            lapses,
+            until: lapses + retention,
+            tasks: tasks.clone(),
+            insisting: Arc::clone(insisting),
+            place: None,
+        }
+    }
+
+    /// How often it asks, and for how long.
+    async fn exhaust(mut insistence: Insistence) -> (u32, Duration) {
+        let (began, mut attempts) = (Instant::now(), 0);
+        while insistence.again().await {
+            attempts += 1;
+        }
+        (attempts, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_the_retention_and_asks_ever_less() {
+        let insistence = insistence(&Insisting::new(), &TaskTracker::new());
+        let (attempts, time) = exhaust(insistence).await;
+        assert_eq!(time.as_secs(), 3630);
+        // Each second of the lease, and then twice a minute.
+        assert!((140..170).contains(&attempts), "{attempts}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_go_on_after_their_lease() {
+        let (insisting, tasks) = (Insisting::with_places(1), TaskTracker::new());
+        let both = [(); 2].map(|()| exhaust(insistence(&insisting, &tasks)));
+        let [one, two] = both;
+        let (one, two) = tokio::join!(one, two);
+        let mut times = [one.1.as_secs(), two.1.as_secs()];
+        times.sort_unstable();
+        assert_eq!(times[1], 3630);
+        assert!((30..=31).contains(&times[0]), "{times:?}");
+        let next = exhaust(insistence(&insisting, &tasks)).await;
+        assert_eq!(next.1.as_secs(), 3630, "a place is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_has_it_hurry() {
+        let (insisting, tasks) = (Insisting::new(), TaskTracker::new());
+        let mut insistence = insistence(&insisting, &tasks);
+        while Instant::now() < insistence.lapses + Duration::from_secs(120) {
+            insistence.again().await;
+        }
+        let asked = Instant::now();
+        tasks.close();
+        let hurry = async {
+            tokio::task::yield_now().await;
+            insisting.hurry();
+        };
+        tokio::join!(insistence.again(), hurry);
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+        insistence.again().await;
+        assert!(asked.elapsed() <= 2 * LONGEST_PAUSE);
     }
 }

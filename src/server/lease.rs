@@ -16,7 +16,7 @@ use super::{
     call::{Call, call, call_within},
     flight::{Flight, Renewal},
     inflight::{Stage, Turn},
-    insist::Insistence,
+    insist::{release, release_in_the_end},
     node::Node,
     recording::LiveAnswer,
 };
@@ -133,17 +133,10 @@ impl<S: Store> Held<S> {
         Settled::Unrecorded
     }
 
-    /// Gives the key of an operation back that was rolled back; if the store does not answer,
-    /// the lease lapses. Boxed, as it is rare.
-    fn free(&self) -> Pin<Box<impl Future<Output = ()>>> {
+    /// Gives the key of an operation back that was rolled back. Boxed, as it is rare.
+    fn free(&mut self) -> Pin<Box<impl Future<Output = ()>>> {
         Box::pin(async move {
-            let mut pause = FIRST_PAUSE;
-            for _ in 0..self.flight.config.store_attempts {
-                let released = self.send_release(Cause::RolledBack).await;
-                if released.is_some() || !self.pause(&mut pause).await {
-                    break;
-                }
-            }
+            self.send_release(Cause::RolledBack).await;
         })
     }
 
@@ -170,34 +163,29 @@ impl<S: Store> Held<S> {
     pub(super) fn release(mut self, cause: Cause) -> Pin<Box<impl Future<Output = Settled>>> {
         Box::pin(async move {
             self.flight.settle();
-            let mut pause = FIRST_PAUSE;
-            for _ in 0..self.flight.config.store_attempts {
-                if let Some(settled) = self.send_release(cause).await {
-                    return settled;
-                }
-                if !self.pause(&mut pause).await {
-                    break;
-                }
-            }
-            let tasks = self.turn.node().tasks.clone();
-            let mut insistence = Insistence::new(self.turn.node(), &self.flight.config);
-            tasks.spawn(async move {
-                // Not renewed any more.
-                self.turn.end(|| None);
-                while insistence.again().await && self.send_release(cause).await.is_none() {}
-            });
-            Settled::Kept
+            self.send_release(cause).await
         })
     }
 
-    async fn send_release(&self, cause: Cause) -> Option<Settled> {
-        let (config, key) = (&self.flight.config, self.flight.lease.key());
-        let sent = self.turn.node().store.release(&self.flight.lease);
-        let settled = self.heed(call(config, Verb::Release, key, sent).await)?;
-        if let Settled::Kept = settled {
-            config.emit(&Event::Released { key, cause });
+    async fn send_release(&mut self, cause: Cause) -> Settled {
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..self.flight.config.store_attempts {
+            let (node, flight) = (self.turn.node(), &self.flight);
+            let released = release(node, &flight.config, &flight.lease, cause).await;
+            if let Some(settled) = self.heed(released) {
+                return settled;
+            }
+            if !self.pause(&mut pause).await {
+                break;
+            }
         }
-        Some(settled)
+        // Not renewed any more.
+        self.turn.end(|| None);
+        self.flight.settled();
+        let node = self.turn.node();
+        let insisting = release_in_the_end(Arc::clone(node), Arc::clone(&self.flight), cause);
+        node.tasks.spawn(insisting);
+        Settled::Kept
     }
 
     /// What an answer of the store means; `None` if it is worth sending again.

@@ -8,17 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, Semaphore},
-    time,
-};
+use tokio::{runtime::Handle, sync::Notify, time};
 use tokio_util::task::TaskTracker;
 
 use super::{
     flight::{Clock, Flight},
     inflight::Leaders,
-    insist::PLACES,
+    insist::Insisting,
     lease::Shift,
 };
 use crate::store::Store;
@@ -35,8 +31,7 @@ pub(super) struct Node<S> {
     pub(super) keeper: Keeper,
     /// Held by each request that runs unprotected.
     pub(super) unprotected: Arc<()>,
-    /// Places for those that give keys back after their leases.
-    pub(super) insisting: Arc<Semaphore>,
+    pub(super) insisting: Arc<Insisting>,
 }
 
 /// The task that renews leases; it runs while there are flights, and a while longer.
@@ -54,7 +49,8 @@ pub(super) struct Keeper {
 pub enum Drained {
     /// Everything ran to its end.
     Complete,
-    /// This many operations were still running at the deadline.
+    /// At the deadline at least this many operations still ran, or were still to be given back
+    /// to a store that does not answer.
     DeadlinePassed(usize),
 }
 
@@ -68,7 +64,7 @@ impl<S> Node<S> {
             tasks: TaskTracker::new(),
             keeper: Keeper::default(),
             unprotected: Arc::new(()),
-            insisting: Arc::new(Semaphore::new(PLACES)),
+            insisting: Insisting::new(),
         }
     }
 
@@ -83,6 +79,7 @@ impl<S> Node<S> {
 
     pub(super) async fn drain(&self, deadline: Duration) -> Drained {
         self.tasks.close();
+        self.insisting.hurry();
         let drained = async {
             self.tasks.wait().await;
             // A connection that was closed just now may not have dropped its request yet, which

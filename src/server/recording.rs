@@ -194,6 +194,8 @@ impl Reader {
         &mut self,
         cx: &Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        // As in `drop`.
+        let _replaced;
         let mut state = self.recording.lock();
         if self.ended {
             return Poll::Ready(None);
@@ -205,7 +207,7 @@ impl Reader {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let Poll::Ready(last) = state.last(self.role) else {
-            state.waiting.insert(self.number, cx.waker().clone());
+            _replaced = state.waiting.insert(self.number, cx.waker().clone());
             return Poll::Pending;
         };
         self.ended = true;
@@ -273,12 +275,11 @@ impl Cursor {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        // Dropping it may run code of others: declared first, it goes when the lock is free.
+        let _waker;
         let mut state = self.recording.lock();
-        let waker = state.waiting.remove(&self.number);
+        _waker = state.waiting.remove(&self.number);
         if self.role == Role::Joined {
-            // Dropping it may run code of others: outside of the lock.
-            drop(state);
-            drop(waker);
             return;
         }
         state.first = First::Gone;

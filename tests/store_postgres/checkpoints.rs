@@ -2,12 +2,21 @@
 
 use bytes::Bytes;
 use http::Response;
+use sqlx::PgPool;
 use tower_idempotency::{
-    Fingerprint, PostgresStore, Store,
+    Fingerprint, PostgresStore, RecordKey, Store,
     store::{Claim, Completion, Lease, Resolution, Standing, postgres::CheckpointError},
 };
 
 use crate::stage::{HOUR, acquire, claim, lapse, pool, random_key, record, store, url};
+
+/// Ends its lease and its retention.
+async fn expire(pool: &PgPool, key: &RecordKey) {
+    let expire = "UPDATE idempotency_keys SET lease_until = clock_timestamp(), \
+        kept_until = clock_timestamp() WHERE key = $1";
+    let expire = sqlx::query(expire).bind(key.as_bytes());
+    expire.execute(pool).await.unwrap();
+}
 
 async fn release(store: &PostgresStore, lease: &Lease) -> Completion {
     store.release(lease).await.unwrap()
@@ -98,9 +107,21 @@ async fn what_was_saved_under_a_released_key_expires() {
     assert_eq!(saved(&store, &next, "charged").await, None);
 }
 
+/// Late, and its row still there.
+#[tokio::test]
+async fn a_release_after_the_end_leaves_nothing() {
+    let (store, key, pool) = (store().await, random_key(), pool(&url()).await);
+    let lease = acquire(&store, &claim(&key)).await;
+    store.save(&lease, "charged", "ch_1").await.unwrap();
+    expire(&pool, &key).await;
+    release(&store, &lease).await;
+    let next = acquire(&store, &claim(&key)).await;
+    assert_eq!(saved(&store, &next, "charged").await, None);
+}
+
 #[tokio::test]
 async fn a_released_key_with_something_saved_is_as_if_never_seen() {
-    let (store, key) = (store().await, random_key());
+    let (store, key, pool) = (store().await, random_key(), pool(&url()).await);
     let lease = acquire(&store, &claim(&key)).await;
     store.save(&lease, "charged", "ch_1").await.unwrap();
     release(&store, &lease).await;
@@ -110,6 +131,11 @@ async fn a_released_key_with_something_saved_is_as_if_never_seen() {
     assert_eq!(late, Completion::Lost(Standing::Absent));
     let late = store.saved(&lease, "charged").await;
     assert!(matches!(late, Err(CheckpointError::NotHeld)), "{late:?}");
+    store.settled(&key, lease.fence(), HOUR).await.unwrap();
+    let waits = "SELECT waiting FROM idempotency_keys WHERE key = $1";
+    let waits = sqlx::query_scalar(waits).bind(key.as_bytes());
+    let waits: bool = waits.fetch_one(&pool).await.unwrap();
+    assert!(!waits, "there was nothing to wait for");
     let resolved = store.resolve(&key, &Response::default(), HOUR).await;
     assert_eq!(resolved.unwrap(), Resolution::Absent);
     assert_eq!(store.forget(&key).await.unwrap(), Standing::Absent);
@@ -137,10 +163,7 @@ async fn an_expired_row_that_is_used_again_has_nothing_saved() {
     let (store, key, pool) = (store().await, random_key(), pool(&url()).await);
     let expired = acquire(&store, &claim(&key)).await;
     store.save(&expired, "charged", "1").await.unwrap();
-    let expire = "UPDATE idempotency_keys SET lease_until = clock_timestamp(), \
-        kept_until = clock_timestamp() WHERE key = $1";
-    let expire = sqlx::query(expire).bind(key.as_bytes());
-    expire.execute(&pool).await.unwrap();
+    expire(&pool, &key).await;
     let next = acquire(&store, &claim(&key)).await;
     assert_eq!(next.attempt(), 1);
     assert_eq!(saved(&store, &next, "charged").await, None);

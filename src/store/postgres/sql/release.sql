@@ -5,17 +5,19 @@
 WITH emptied AS (
     UPDATE {keys} SET
         token = '',
-        kept_until = least(kept_until, clock_timestamp())
+        lease_until = least(lease_until, clock_timestamp()),
+        kept_until = clock_timestamp()
     WHERE key = $1 AND token = $2 AND fence = $3
         AND response IS NULL
         AND checkpoints IS NOT NULL
+        AND kept_until > clock_timestamp()
     RETURNING waiting
 ),
 deleted AS (
     DELETE FROM {keys}
     WHERE key = $1 AND token = $2 AND fence = $3
         AND response IS NULL
-        AND checkpoints IS NULL
+        AND (checkpoints IS NULL OR kept_until <= clock_timestamp())
     RETURNING waiting
 ),
 done AS (

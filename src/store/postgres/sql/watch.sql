@@ -11,6 +11,7 @@ raised AS (
     UPDATE {keys} SET waiting = true
     WHERE key = $1 AND fence = $2
         AND response IS NULL
+        AND lease_until > clock_timestamp()
         AND EXISTS (SELECT FROM held WHERE NOT waiting)
     RETURNING key
 )
