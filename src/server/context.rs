@@ -86,8 +86,8 @@ impl Idempotency {
         self.0.lease.key()
     }
 
-    /// 1 the first time. More if an earlier attempt's lease lapsed unfinished: whatever it did
-    /// outside may have happened.
+    /// 1 the first time, and again after an attempt that released the key, as a 500 does. More
+    /// if an earlier attempt's lease lapsed unfinished: whatever it did outside may have happened.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.lease.attempt()

@@ -134,7 +134,7 @@
 //! | [`retention`](IdempotencyLayer::retention) | 24 h from completion |
 //! | [`record_policy`](IdempotencyLayer::record_policy) | 2xx, 3xx, 4xx but 401, 403, 407, 408, 421, 425, 429, and 409 with `Retry-After` |
 //! | [`recorded_headers`](IdempotencyLayer::recorded_headers) | all but those of one connection, moment or caller |
-//! | [`store_deadline`](IdempotencyLayer::store_deadline) | 2 s per call |
+//! | [`store_deadline`](IdempotencyLayer::store_deadline) | 2 s per call, a renewal at most a third of the lease |
 //! | [`store_attempts`](IdempotencyLayer::store_attempts) | 3 |
 //! | [`store_failure`](IdempotencyLayer::store_failure) | refuse: 503 |
 //! | [`contract`](IdempotencyLayer::contract) | [`WireContract::default`](crate::WireContract::default) |
