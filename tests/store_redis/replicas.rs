@@ -13,6 +13,8 @@ use crate::{
 };
 
 const PATIENCE: Duration = Duration::from_millis(300);
+/// However busy the machine is.
+const MUCH_PATIENCE: Duration = Duration::from_secs(20);
 
 async fn replicated(replicas: u32) -> (RedisServer, RedisServer, RedisStore) {
     let primary = RedisServer::start();
@@ -27,6 +29,7 @@ async fn replicated(replicas: u32) -> (RedisServer, RedisServer, RedisStore) {
 #[tokio::test]
 async fn what_is_confirmed_is_on_the_replica() {
     let (_primary, replica, store) = replicated(1).await;
+    let store = store.wait_replicas(1, MUCH_PATIENCE);
     let lease = won(claim(&store, 1).await);
     assert_eq!(replica.cli(&format!("GETRANGE {} 1 1", name(1))), "F");
     complete(&store, &lease, &record("first")).await;
@@ -43,7 +46,8 @@ async fn without_enough_replicas_nothing_is_certain_until_it_is_sent_again() {
     assert_eq!(kind(store.claim(&sent).await), Unknown);
     assert_eq!(kind(store.claim(&sent).await), Unknown);
     replica.signal(Signal::Continue);
-    let lease = won(store.claim(&sent).await);
+    let patient = store.clone().wait_replicas(1, MUCH_PATIENCE);
+    let lease = won(patient.claim(&sent).await);
     assert_eq!(lease.attempt(), 1);
 
     replica.signal(Signal::Stop);
@@ -55,6 +59,7 @@ async fn without_enough_replicas_nothing_is_certain_until_it_is_sent_again() {
     let completion = other.complete(&lease, &record("first"), HOUR).await;
     assert_eq!(kind(completion), Unknown);
     replica.signal(Signal::Continue);
+    let other = other.wait_replicas(1, MUCH_PATIENCE);
     let completion = other.complete(&lease, &record("first"), HOUR).await;
     assert_eq!(completion.unwrap(), Completion::AlreadyApplied);
 }
