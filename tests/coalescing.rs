@@ -84,6 +84,13 @@ impl Node {
         Self::new(store, InFlight::Wait(BUDGET))
     }
 
+    /// Runs also without a store.
+    fn waiting_into_danger(store: &FaultStore) -> Self {
+        let mut node = Self::waiting(store);
+        node.layer = node.layer.store_failure(StoreFailure::DangerProceed);
+        node
+    }
+
     fn service(&self) -> Service {
         let (runs, answers) = (self.runs.clone(), self.answers.clone());
         let (next, started) = (self.next.clone(), self.started.clone());
@@ -361,11 +368,7 @@ async fn a_leader_that_cannot_claim_speaks_for_all() {
 async fn where_danger_is_chosen_all_run_as_soon_as_the_leader_knows() {
     let store = FaultStore::new();
     store.lasting(Verb::Claim, Fault::Silence);
-    let mut node = Node::waiting(&store);
-    node.layer = node
-        .layer
-        .clone()
-        .store_failure(StoreFailure::DangerProceed);
+    let mut node = Node::waiting_into_danger(&store);
     let requests: Vec<_> = (0..10).map(|_| node.send("hello")).collect();
     for _ in 0..10 {
         soon(node.running.recv()).await;
@@ -381,11 +384,7 @@ async fn where_danger_is_chosen_all_run_as_soon_as_the_leader_knows() {
 async fn who_follows_into_danger_runs_to_the_end_too() {
     let store = FaultStore::new();
     store.lasting(Verb::Claim, Fault::LostRequest);
-    let mut node = Node::waiting(&store);
-    node.layer = node
-        .layer
-        .clone()
-        .store_failure(StoreFailure::DangerProceed);
+    let mut node = Node::waiting_into_danger(&store);
     let requests: Vec<_> = (0..2).map(|_| node.send("hello")).collect();
     for request in requests {
         soon(node.running.recv()).await;
@@ -405,11 +404,7 @@ async fn nobody_runs_where_the_leader_met_a_corrupt_record() {
     let store = FaultStore::new();
     store.next(Verb::Claim, [Fault::LostRequest]);
     store.lasting(Verb::Claim, Fault::Corrupt);
-    let mut node = Node::waiting(&store);
-    node.layer = node
-        .layer
-        .clone()
-        .store_failure(StoreFailure::DangerProceed);
+    let mut node = Node::waiting_into_danger(&store);
     for answer in all((0..10).map(|_| node.send("hello")).collect()).await {
         assert_eq!(answer.code(), "idempotency_store_unavailable");
     }
@@ -517,6 +512,11 @@ async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
     settle().await;
     store.lasting(Verb::Claim, Fault::LostRequest);
     store.next(Verb::Claim, [Fault::Silence]);
+    // A drain need not wait for one that only waits; once it claims, it must.
+    assert_eq!(b.layer.drain(Duration::ZERO).await, Drained::Complete);
+    tokio::time::sleep(BUDGET - Duration::from_millis(500)).await;
+    let drained = b.layer.drain(Duration::ZERO).await;
+    assert_eq!(drained, Drained::DeadlinePassed(1));
     let refused = waits.await.unwrap();
     assert_eq!(refused.code(), "idempotency_in_flight");
     assert!(refused.header("retry-after").is_some());
@@ -529,8 +529,7 @@ async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
 #[tokio::test(start_paused = true)]
 async fn one_tired_of_waiting_does_not_run_into_danger() {
     let store = FaultStore::new();
-    let (mut a, mut b) = (Node::waiting(&store), Node::waiting(&store));
-    b.layer = b.layer.clone().store_failure(StoreFailure::DangerProceed);
+    let (mut a, b) = (Node::waiting(&store), Node::waiting_into_danger(&store));
     let leader = a.lead().await;
     store.lasting(Verb::Renew, Fault::Refused);
     tokio::time::sleep(Duration::from_secs(11)).await;
@@ -540,6 +539,9 @@ async fn one_tired_of_waiting_does_not_run_into_danger() {
     b.answer(Next::Status(200));
     assert_eq!(waits.await.unwrap().code(), "idempotency_in_flight");
     assert_eq!(b.runs(), 0);
+    // The takeover that it was is left to lapse, and that is no secret.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(b.events.count("abandoned"), 1);
     a.answer(Next::Status(200));
     leader.await.unwrap();
 }

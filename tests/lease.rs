@@ -8,13 +8,13 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use support::{
@@ -44,6 +44,8 @@ struct Node {
     running: mpsc::UnboundedReceiver<Idempotency>,
     gate: Arc<Semaphore>,
     runs: Arc<AtomicUsize>,
+    /// Whether it answers 500.
+    fails: Arc<AtomicBool>,
     name: &'static str,
     shown: mpsc::UnboundedSender<Idempotency>,
 }
@@ -60,6 +62,7 @@ impl Node {
             running,
             gate: Arc::new(Semaphore::new(0)),
             runs: Arc::default(),
+            fails: Arc::default(),
             name,
             shown,
         }
@@ -69,21 +72,22 @@ impl Node {
         &self,
     ) -> BoxCloneSyncService<Request<Full<Bytes>>, Response<ResponseBody<Full<Bytes>>>, Infallible>
     {
-        let (shown, gate, runs, name) = (
-            self.shown.clone(),
-            self.gate.clone(),
-            self.runs.clone(),
-            self.name,
-        );
+        let (shown, gate, runs) = (self.shown.clone(), self.gate.clone(), self.runs.clone());
+        let (fails, name) = (self.fails.clone(), self.name);
         let handler = service_fn(move |request: Asked| {
             let (shown, gate, runs) = (shown.clone(), gate.clone(), runs.clone());
+            let fails = fails.clone();
             async move {
                 runs.fetch_add(1, Ordering::SeqCst);
                 let operation = request.extensions().get::<Idempotency>().unwrap().clone();
                 shown.send(operation.clone()).unwrap();
                 gate.acquire().await.unwrap().forget();
                 let text = format!("{name}, attempt {}", operation.attempt());
-                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
+                let mut response = Response::new(Full::<Bytes>::from(text));
+                if fails.load(Ordering::SeqCst) {
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                }
+                Ok::<_, Infallible>(response)
             }
         });
         BoxCloneSyncService::new(serve(&self.layer, handler))
@@ -186,6 +190,27 @@ async fn a_handler_whose_answer_was_refused_has_lost_its_lease() {
     answer.await.unwrap();
     assert!(operation.is_lease_lost());
     support::soon(operation.lease_lost()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_comes_too_late_is_no_secret() {
+    let store = FaultStore::new();
+    let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
+    store.lasting(Verb::Renew, Fault::Refused);
+    store.lasting(Verb::Release, Fault::Refused);
+    a.fails.store(true, Ordering::SeqCst);
+    let (answer, operation) = a.start().await;
+    tokio::time::sleep(LEASE - Duration::from_secs(5)).await;
+    a.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().status, 500);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let (_successor, _) = b.start().await;
+    assert!(!operation.is_lease_lost());
+    store.lasting(Verb::Release, Fault::None);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(operation.is_lease_lost());
+    assert_eq!(a.events.count("lease_lost"), 1);
+    assert_eq!(a.events.count("abandoned"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,8 +98,8 @@ async fn give_back<S: Store>(node: Arc<Node<S>>, config: Arc<Config>, again: Own
     let mut insistence = Insistence::new(&node, &config);
     while insistence.again().await {
         match claim(&node, &config, &again).await {
-            // Not ours after all, but lapsed: what was attempted must not be forgotten.
-            Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => return,
+            // A takeover, which is left to lapse: a release would forget what was attempted.
+            Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => break,
             Ok(Claimed::Acquired(lease)) => {
                 let cause = Cause::ClaimUnconfirmed;
                 if release(&node, &config, &lease, cause).await.is_ok() {

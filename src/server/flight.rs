@@ -33,7 +33,7 @@ pub(super) struct Flight {
 
 /// The stages of a flight, in order; it never goes back.
 const HELD: u8 = 0;
-/// A renewal found that the lease is gone.
+/// The lease is gone, or has lapsed.
 const LOST: u8 = 1;
 /// The outcome is on its way to the store; what a renewal finds means nothing any more.
 const SETTLING: u8 = 2;

@@ -42,6 +42,7 @@ pub(super) async fn release_in_the_end<S: Store>(
         match release(&node, config, lease, cause).await {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => break,
             Err(_) => {}
+            Ok(Completion::Lost(_)) => return flight.tell_lost(),
             Ok(_) => return,
         }
     }
