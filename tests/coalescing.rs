@@ -404,7 +404,7 @@ async fn nobody_runs_where_the_leader_met_a_corrupt_record() {
     let store = FaultStore::new();
     store.next(Verb::Claim, [Fault::LostRequest]);
     store.lasting(Verb::Claim, Fault::Corrupt);
-    let mut node = Node::waiting_into_danger(&store);
+    let node = Node::waiting_into_danger(&store);
     for answer in all((0..10).map(|_| node.send("hello")).collect()).await {
         assert_eq!(answer.code(), "idempotency_store_unavailable");
     }
