@@ -1,9 +1,7 @@
-//! What the layer costs: time, allocations, instructions, memory.
+//! What the layer costs: time, allocations, memory. (Instructions: `benches/instructions.rs`.)
 //!
 //! ```sh
 //! cargo bench --bench overhead --features axum
-//! cargo bench --bench overhead --features axum -- callgrind first   # one variant
-//! scripts/instructions                                              # all, by callgrind
 //! ```
 #![allow(
     unsafe_code,
@@ -30,26 +28,19 @@ use std::env;
 
 use tokio::runtime::{Builder, Runtime};
 
-use self::{
-    allocator::Counting,
-    stack::{Run, Stack},
-    variant::Variant,
-};
+use self::{allocator::Counting, stack::Stack};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let words = words.as_slice();
     let runtime = Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime");
-    match words {
-        ["callgrind", variant, rest @ ..] => count(&runtime, variant, rest),
-        _ if words.contains(&"--bench") => measure(&runtime, &Effort::FULL),
+    if env::args().any(|word| word == "--bench") {
+        measure(&runtime, &Effort::FULL);
+    } else {
         // As a test: does it still run?
-        _ => measure(&runtime, &Effort::BRIEF),
+        measure(&runtime, &Effort::BRIEF);
     }
 }
 
@@ -83,30 +74,4 @@ fn measure(runtime: &Runtime, effort: &Effort) {
     requests::measure(&stacks, effort.request_rounds);
     drop(stacks);
     bodies::measure(runtime, effort.body_rounds);
-}
-
-/// Runs one variant on the function: `callgrind <variant> [bare|layered]`.
-fn count(runtime: &Runtime, variant: &str, rest: &[&str]) {
-    let variant = Variant::named(variant).expect("the name of a variant");
-    let stack = Stack::function(runtime);
-    let run = if rest.contains(&"bare") {
-        stack.bare
-    } else {
-        stack.layered
-    };
-    let requests = |nonces: std::ops::Range<u64>| nonces.map(|nonce| variant.request(nonce));
-    // The first of all make the store, the shards and the runtime grow.
-    run(requests(1..WARM).collect());
-    let requests = requests(WARM..WARM + COUNTED).collect();
-    counted(&run, requests);
-    println!("{COUNTED} requests");
-}
-
-const WARM: u64 = 8_000;
-const COUNTED: u64 = 2_000;
-
-/// The only function whose instructions count: `--toggle-collect='*::counted'`.
-#[inline(never)]
-fn counted(run: &Run<'_>, requests: Vec<http::Request<http_body_util::Full<bytes::Bytes>>>) {
-    run(requests);
 }

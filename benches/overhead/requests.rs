@@ -84,7 +84,8 @@ struct Cost {
 
 fn batch(run: &Run<'_>, variant: Variant, nonces: &mut impl Iterator<Item = u64>) -> Cost {
     let nonces = nonces.take(BATCH as usize);
-    let requests = nonces.map(|nonce| variant.request(nonce)).collect();
+    let requests: Vec<_> = nonces.map(|nonce| variant.request(nonce)).collect();
+    let requests = Box::new(requests.into_iter());
     let (before, began) = (counts(), Instant::now());
     run(requests);
     let (elapsed, after) = (began.elapsed(), counts());

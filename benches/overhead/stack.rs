@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    iter::once,
     pin::{Pin, pin},
     task::Poll,
 };
@@ -19,8 +20,11 @@ use crate::variant::{KIB, Variant};
 
 static ANSWER: [u8; KIB] = [b'x'; KIB];
 
-/// Answers a batch of requests, one after the other.
-pub type Run<'a> = Box<dyn Fn(Vec<Request<Full<Bytes>>>) + 'a>;
+/// Answers requests, one after the other.
+pub type Run<'a> = Box<dyn Fn(Requests) + 'a>;
+
+/// Each of them made before, or when it is asked for.
+pub type Requests = Box<dyn Iterator<Item = Request<Full<Bytes>>> + Send>;
 
 /// A service with and without the layer.
 pub struct Stack<'a> {
@@ -91,18 +95,18 @@ where
     S::Future: Send,
     B: Body<Data = Bytes> + Send + 'static,
 {
-    let run = Box::new(move |requests: Vec<_>| {
+    let run = Box::new(move |requests| {
         // A task of its own, so that giving way to others costs next to nothing.
         let task = runtime.spawn(serve(service.clone(), requests));
         runtime.block_on(task).expect("every request is answered");
     });
-    run(vec![Variant::prelude()]);
+    run(Box::new(once(Variant::prelude())));
     run
 }
 
 /// As a connection does: each request on a clone of the service, each answer read to its
 /// end, and other tasks let in between.
-async fn serve<S, B>(service: S, requests: Vec<Request<Full<Bytes>>>)
+async fn serve<S, B>(service: S, requests: Requests)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body<Data = Bytes>,

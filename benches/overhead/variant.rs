@@ -41,10 +41,6 @@ impl Variant {
         }
     }
 
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|variant| variant.name() == name)
-    }
-
     /// A request of this kind; `nonce` makes the key of a first one.
     pub fn request(self, nonce: u64) -> Request<Full<Bytes>> {
         match self {
