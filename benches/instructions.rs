@@ -26,9 +26,10 @@ use self::{
     variant::Variant,
 };
 
-/// The first of all make the store, its shards and the runtime grow.
+/// The first of all make the store, its shards and the runtime grow; while the others are
+/// counted the store doubles.
 const WARM: u64 = 8_000;
-const COUNTED: u64 = 2_000;
+const COUNTED: u64 = WARM;
 
 /// Runs one variant on the function: `instructions <variant> [bare|layered]`; a few of each, as
 /// a test, when none is named.
