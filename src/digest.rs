@@ -1,40 +1,58 @@
 //! SHA-256 over length-prefixed parts: no two different part lists feed the same bytes.
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, block_api::compress256};
 
 /// The digest of a list of parts. Each use starts with a domain tag of its own, so that
 /// digests made for different purposes never agree by accident.
 ///
-/// The parts are gathered on the stack and fed together: each update has its price.
+/// The parts are gathered on the stack, where [`short`] digests them: each update has its price.
 #[derive(Clone)]
 pub(crate) struct PartDigest {
-    gathered: [u8; ROOM],
+    /// All zero behind what is filled, unless something was fed before.
+    gathered: [[u8; BLOCK]; BLOCKS],
     filled: usize,
     /// What was fed before, if there was more than there is room for.
     fed: Option<Sha256>,
 }
 
+/// What SHA-256 compresses at a time, in bytes.
+const BLOCK: usize = 64;
+
 /// Enough for the parts of a usual request.
-const ROOM: usize = 256;
+const BLOCKS: usize = 4;
 
 impl PartDigest {
-    /// Starts a digest in `domain`.
+    /// The digest of what `add` adds in `domain`.
     #[inline]
+    pub(crate) fn of(domain: &str, add: impl FnOnce(&mut Self)) -> [u8; 32] {
+        let mut digest = Self::empty();
+        digest.part(domain);
+        add(&mut digest);
+        digest.end()
+    }
+
+    /// Starts a digest in `domain`, to be kept while it grows.
+    #[cfg(any(feature = "derive", feature = "grpc"))]
     pub(crate) fn new(domain: &str) -> Self {
-        let mut digest = Self {
-            gathered: [0; ROOM],
-            filled: 0,
-            fed: None,
-        };
+        let mut digest = Self::empty();
         digest.part(domain);
         digest
+    }
+
+    #[inline]
+    fn empty() -> Self {
+        Self {
+            gathered: [[0; BLOCK]; BLOCKS],
+            filled: 0,
+            fed: None,
+        }
     }
 
     /// Adds one part, preceded by its length as eight big-endian bytes.
     #[inline]
     pub(crate) fn part(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
         let part = part.as_ref();
-        self.number(part.len() as u64).fixed(part)
+        self.gather([&(part.len() as u64).to_be_bytes(), part])
     }
 
     /// Adds a part that may be absent: absent and empty are different.
@@ -68,33 +86,51 @@ impl PartDigest {
     }
 
     /// The digest of everything added.
-    pub(crate) fn finish(&mut self) -> [u8; 32] {
-        self.feed().finalize().into()
+    #[cfg(any(feature = "derive", feature = "grpc"))]
+    pub(crate) fn finish(mut self) -> [u8; 32] {
+        self.end()
     }
 
-    /// Goes on with a last part that arrives in pieces.
-    pub(crate) fn then_pieces(&mut self) -> PieceDigest {
-        let digest = self.feed();
-        PieceDigest { digest, length: 0 }
+    /// The digest of everything added; nothing may be added behind that.
+    #[inline]
+    fn end(&mut self) -> [u8; 32] {
+        match &self.fed {
+            None if self.filled <= SHORT => short(&mut self.gathered, self.filled),
+            _ => self.long(),
+        }
+    }
+
+    #[cold]
+    fn long(&mut self) -> [u8; 32] {
+        self.feed().finalize().into()
     }
 
     /// Adds bytes without their length: only where that is always the same.
     #[inline]
     pub(crate) fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
-        let end = self.filled + bytes.len();
-        if let Some(space) = self.gathered.get_mut(self.filled..end) {
-            space.copy_from_slice(bytes);
+        self.gather([bytes])
+    }
+
+    #[inline]
+    fn gather<const N: usize>(&mut self, runs: [&[u8]; N]) -> &mut Self {
+        let end = self.filled + runs.iter().map(|run| run.len()).sum::<usize>();
+        if let Some(mut space) = self.gathered.as_flattened_mut().get_mut(self.filled..end) {
+            for run in runs {
+                let (begin, rest) = space.split_at_mut(run.len());
+                begin.copy_from_slice(run);
+                space = rest;
+            }
             self.filled = end;
         } else {
-            self.spill(bytes);
+            self.spill(&runs);
         }
         self
     }
 
     #[cold]
-    fn spill(&mut self, bytes: &[u8]) {
+    fn spill(&mut self, runs: &[&[u8]]) {
         let mut fed = self.feed();
-        fed.update(bytes);
+        runs.iter().for_each(|run| fed.update(run));
         self.fed = Some(fed);
     }
 
@@ -102,10 +138,41 @@ impl PartDigest {
     #[inline]
     fn feed(&mut self) -> Sha256 {
         let mut digest = self.fed.take().unwrap_or_default();
-        digest.update(&self.gathered[..self.filled]);
+        digest.update(&self.gathered.as_flattened()[..self.filled]);
         self.filled = 0;
         digest
     }
+}
+
+/// The most that [`short`] can digest: behind it come one byte and the length.
+const SHORT: usize = BLOCKS * BLOCK - 9;
+
+/// SHA-256 of the first `length` bytes of `blocks`, which are zero from there on: padded where
+/// they stand, and compressed in one go.
+fn short(blocks: &mut [[u8; BLOCK]; BLOCKS], length: usize) -> [u8; 32] {
+    /// The initial hash value: FIPS 180-4, section 5.3.3.
+    const INITIAL: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
+    blocks.as_flattened_mut()[length] = 0x80;
+    let blocks = &mut blocks[..=(length + 8) / BLOCK];
+    if let Some(bits) = blocks.as_flattened_mut().last_chunk_mut() {
+        *bits = (length as u64 * 8).to_be_bytes();
+    }
+    let mut state = INITIAL;
+    compress256(&mut state, blocks);
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    digest
 }
 
 /// A digest whose last part arrives in pieces, so that its length comes behind it.
@@ -116,6 +183,16 @@ pub(crate) struct PieceDigest {
 }
 
 impl PieceDigest {
+    /// A digest of pieces behind what `add` adds in `domain`.
+    #[inline]
+    pub(crate) fn behind(domain: &str, add: impl FnOnce(&mut PartDigest)) -> Self {
+        let mut head = PartDigest::empty();
+        head.part(domain);
+        add(&mut head);
+        let digest = head.feed();
+        Self { digest, length: 0 }
+    }
+
     /// Adds a part before the pieces.
     pub(crate) fn part(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
         let part = part.as_ref();
@@ -170,11 +247,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn digest(parts: &[Vec<u8>]) -> [u8; 32] {
-        let mut digest = PartDigest::new("test");
-        for part in parts {
-            digest.part(part);
-        }
-        digest.finish()
+        PartDigest::of("test", |digest| {
+            parts.iter().fold(digest, PartDigest::part);
+        })
     }
 
     proptest! {
@@ -198,19 +273,25 @@ mod tests {
     }
 
     #[test]
-    fn more_than_there_is_room_for_counts_to_the_last_byte() {
-        let long = |last: u8| [vec![1; 3 * ROOM], vec![last]].concat();
-        let parts = |a, b| vec![vec![0; ROOM - 8], long(a), vec![2, b]];
-        assert_ne!(digest(&parts(0, 0)), digest(&parts(1, 0)));
-        assert_ne!(digest(&parts(0, 0)), digest(&parts(0, 1)));
-        assert_ne!(digest(&parts(0, 0)), digest(&parts(0, 0)[1..]));
+    fn whatever_the_length_it_is_sha_256() {
+        for length in 0..3 * BLOCK * BLOCKS {
+            let bytes: Vec<u8> = (1..=u8::MAX).cycle().take(length).collect();
+            for cut in [0, length / 2, length] {
+                let (begin, end) = bytes.split_at(cut);
+                let digest = PartDigest::empty().fixed(begin).fixed(end).end();
+                assert_eq!(digest, *Sha256::digest(&bytes), "{length} cut at {cut}");
+            }
+        }
     }
 
     #[test]
     fn absent_is_not_empty() {
-        let absent = PartDigest::new("test").optional(None).finish();
-        let empty = PartDigest::new("test").optional(Some(b"")).finish();
-        assert_ne!(absent, empty);
+        let digest = |part| {
+            PartDigest::of("test", |digest| {
+                digest.optional(part);
+            })
+        };
+        assert_ne!(digest(None), digest(Some(b"".as_slice())));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use http::{header::CONTENT_TYPE, request::Parts};
 
 pub use self::json::JsonFingerprint;
 use crate::{
-    digest::{PartDigest, PieceDigest, hex},
+    digest::{PieceDigest, hex},
     target::target,
 };
 
@@ -136,18 +136,18 @@ impl FingerprintState {
     pub fn exact(parts: &Parts) -> Self {
         let target = target(parts);
         let headers = &parts.headers;
-        let mut digest = PartDigest::new("fingerprint:exact");
-        digest
-            .part(parts.method.as_str())
-            .part(target.path())
-            .optional(target.query().map(str::as_bytes))
-            .optional(headers.get(CONTENT_TYPE).map(AsRef::as_ref));
-        // Most heads have no field twice.
-        if headers.len() > headers.keys_len() {
-            let others = headers.get_all(CONTENT_TYPE).iter().skip(1);
-            digest.pairs("content-type", others);
-        }
-        Self(State::Exact(digest.then_pieces()))
+        let digest = PieceDigest::behind("fingerprint:exact", |head| {
+            head.part(parts.method.as_str())
+                .part(target.path())
+                .optional(target.query().map(str::as_bytes))
+                .optional(headers.get(CONTENT_TYPE).map(AsRef::as_ref));
+            // Most heads have no field twice.
+            if headers.len() > headers.keys_len() {
+                let others = headers.get_all(CONTENT_TYPE).iter().skip(1);
+                head.pairs("content-type", others);
+            }
+        });
+        Self(State::Exact(digest))
     }
 
     fn json(arriving: json::Arriving) -> Self {

@@ -41,26 +41,23 @@ impl RecordKey {
         path: &str,
         key: &Key,
     ) -> Self {
-        let digest = PartDigest::new("record-key:v1:per-route")
-            .part(namespace)
-            .part(scope.as_bytes())
-            .part(method.as_str())
-            .part(path)
-            .part(key)
-            .finish();
-        Self(digest)
+        Self(PartDigest::of("record-key:v1:per-route", |digest| {
+            digest
+                .part(namespace)
+                .part(scope.as_bytes())
+                .part(method.as_str())
+                .part(path)
+                .part(key);
+        }))
     }
 
     /// The record key of `key` on every route: the same key on another route is a mismatch.
     /// This is [`KeySpace::Shared`].
     #[must_use]
     pub fn shared(namespace: &str, scope: &Scope, key: &Key) -> Self {
-        let digest = PartDigest::new("record-key:v1:shared")
-            .part(namespace)
-            .part(scope.as_bytes())
-            .part(key)
-            .finish();
-        Self(digest)
+        Self(PartDigest::of("record-key:v1:shared", |digest| {
+            digest.part(namespace).part(scope.as_bytes()).part(key);
+        }))
     }
 
     /// A record key from its bytes.
@@ -77,8 +74,9 @@ impl RecordKey {
 
     /// The key for one downstream call made on behalf of this operation.
     pub(crate) fn child(&self, label: &str) -> String {
-        let mut digest = PartDigest::new("child-key:v1");
-        let digest = digest.part(self.0).part(label).finish();
+        let digest = PartDigest::of("child-key:v1", |digest| {
+            digest.part(self.0).part(label);
+        });
         format!("ik_{}", hex(&digest[..16]))
     }
 }

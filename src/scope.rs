@@ -30,11 +30,9 @@ impl Scope {
     /// two different lists of parts make the same scope.
     #[must_use]
     pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
-        let mut digest = PartDigest::new("scope:principal");
-        for part in parts {
-            digest.part(part);
-        }
-        Self(digest.finish())
+        Self(PartDigest::of("scope:principal", |digest| {
+            parts.into_iter().fold(digest, PartDigest::part);
+        }))
     }
 
     /// One namespace for every caller: **anyone who sends another caller's key and payload
@@ -42,7 +40,7 @@ impl Scope {
     /// each other, or whose keys nobody can guess.
     #[must_use]
     pub fn global() -> Self {
-        Self(PartDigest::new("scope:global").finish())
+        Self(PartDigest::of("scope:global", |_| {}))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
@@ -133,15 +131,15 @@ impl ScopeSource for CredentialScope {
             header::COOKIE,
             HeaderName::from_static("x-api-key"),
         ];
-        let mut digest = PartDigest::new("scope:credentials");
-        for name in &FIELDS {
-            let lines = parts.headers.get_all(name);
-            digest.number(lines.iter().count() as u64);
-            for line in lines {
-                digest.part(line);
+        Ok(Scope(PartDigest::of("scope:credentials", |digest| {
+            for name in &FIELDS {
+                let lines = parts.headers.get_all(name);
+                digest.number(lines.iter().count() as u64);
+                for line in lines {
+                    digest.part(line);
+                }
             }
-        }
-        Ok(Scope(digest.finish()))
+        })))
     }
 }
 

@@ -150,7 +150,8 @@ impl Derivation {
     }
 
     fn finish(mut self) -> [u8; 32] {
-        self.digest.number(self.count).finish()
+        self.digest.number(self.count);
+        self.digest.finish()
     }
 }
 

@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::{ExactFingerprint, Fingerprint, FingerprintState, Fingerprinter};
 use crate::{
-    digest::{PartDigest, PieceDigest},
+    digest::PieceDigest,
     frames::Frames,
     json::{MediaType, Scanner, Selection, Unfit},
     target::target,
@@ -117,14 +117,13 @@ impl Fingerprinter for JsonFingerprint {
             return ExactFingerprint::new().begin(parts);
         };
         let target = target(parts);
-        let mut digest = PartDigest::new("fingerprint:json");
-        digest
-            .part(parts.method.as_str())
-            .part(target.path())
-            .optional(target.query().map(str::as_bytes));
-        media_type.add_to(&mut digest);
-        let selection = Arc::clone(&self.selection);
-        FingerprintState::json(Arriving::new(digest.then_pieces(), selection))
+        let digest = PieceDigest::behind("fingerprint:json", |head| {
+            head.part(parts.method.as_str())
+                .part(target.path())
+                .optional(target.query().map(str::as_bytes));
+            media_type.add_to(head);
+        });
+        FingerprintState::json(Arriving::new(digest, Arc::clone(&self.selection)))
     }
 }
 

@@ -152,7 +152,8 @@ impl Messages {
         if missing > 0 {
             self.enter_raw(Entry::Cut, missing, [0; 32]);
         }
-        self.digest.number(self.entries).finish()
+        self.digest.number(self.entries);
+        self.digest.finish()
     }
 }
 

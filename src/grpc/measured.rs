@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::digest::{PartDigest, PieceDigest};
+use crate::digest::PieceDigest;
 
 /// Bytes of which only length and digest are kept.
 pub(super) struct Measured(PieceDigest);
@@ -10,13 +10,14 @@ pub(super) struct Measured(PieceDigest);
 impl Measured {
     /// The content of a message.
     pub(super) fn message() -> Self {
-        Self(PartDigest::new("grpc:message").then_pieces())
+        Self(PieceDigest::behind("grpc:message", |_| {}))
     }
 
     /// Bytes that are compared as they were sent, compressed as `encoding` says.
     pub(super) fn as_sent(encoding: &[u8]) -> Self {
-        let mut digest = PartDigest::new("grpc:as-sent");
-        Self(digest.part(encoding).then_pieces())
+        Self(PieceDigest::behind("grpc:as-sent", |head| {
+            head.part(encoding);
+        }))
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {

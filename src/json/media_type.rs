@@ -81,9 +81,7 @@ mod tests {
     fn digest(value: &str) -> Option<[u8; 32]> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]);
         let media_type = MediaType::json(&headers)?;
-        let mut digest = PartDigest::new("test");
-        media_type.add_to(&mut digest);
-        Some(digest.finish())
+        Some(PartDigest::of("test", |digest| media_type.add_to(digest)))
     }
 
     #[test]
