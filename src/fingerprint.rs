@@ -117,7 +117,7 @@ enum State {
     Exact(PieceDigest),
     /// Boxed, to take no room in each request that is compared exactly.
     Json(Box<json::Arriving>),
-    Custom(Box<dyn Accumulate>),
+    Custom(Option<Box<dyn Accumulate>>),
 }
 
 /// The body half of a fingerprint of your own.
@@ -157,7 +157,7 @@ impl FingerprintState {
     /// A fingerprint that is computed another way.
     #[must_use]
     pub fn custom(accumulate: impl Accumulate + 'static) -> Self {
-        Self(State::Custom(Box::new(accumulate)))
+        Self(State::Custom(Some(Box::new(accumulate))))
     }
 
     /// Also compares `part`. Call it before the body arrives; it has no effect on a
@@ -180,17 +180,29 @@ impl FingerprintState {
         match &mut self.0 {
             State::Exact(digest) => digest.piece(piece),
             State::Json(arriving) => arriving.update(piece),
-            State::Custom(accumulate) => accumulate.update(piece),
+            State::Custom(accumulate) => {
+                if let Some(accumulate) = accumulate {
+                    accumulate.update(piece);
+                }
+            }
         }
     }
 
     /// The whole body has arrived.
     #[must_use]
-    pub fn finish(self) -> Fingerprint {
-        match self.0 {
-            State::Exact(mut digest) => Fingerprint::from_parts(1, digest.finish()),
-            State::Json(mut arriving) => arriving.finish(),
-            State::Custom(accumulate) => accumulate.finish(),
+    pub fn finish(mut self) -> Fingerprint {
+        self.close()
+    }
+
+    /// As [`finish`](Self::finish), where it lies; only once.
+    pub(crate) fn close(&mut self) -> Fingerprint {
+        match &mut self.0 {
+            State::Exact(digest) => Fingerprint::from_parts(1, digest.finish()),
+            State::Json(arriving) => arriving.finish(),
+            State::Custom(accumulate) => accumulate
+                .take()
+                .unwrap_or_else(|| unreachable!("finished once"))
+                .finish(),
         }
     }
 }

@@ -11,7 +11,6 @@ use super::{
     request_body::{Received, read},
 };
 use crate::{
-    fingerprint::FingerprintState,
     key::{BodyKey, InvalidKey, Key, KeyPlace, KeySource},
     record_key::{KeySpace, RecordKey},
     rejection::RejectionKind,
@@ -24,7 +23,6 @@ use crate::{
 pub(super) struct Operation {
     pub(super) key: Key,
     pub(super) record_key: RecordKey,
-    pub(super) fingerprint: FingerprintState,
 }
 
 /// What a request is to the layer.
@@ -132,11 +130,7 @@ impl Config {
         if announced > self.max_request_body {
             return Admission::Refused(RejectionKind::PayloadTooLarge, Some(record_key));
         }
-        Admission::Keyed(Operation {
-            key,
-            record_key,
-            fingerprint: self.begin_fingerprint(parts),
-        })
+        Admission::Keyed(Operation { key, record_key })
     }
 
     fn record_key(&self, parts: &Parts, scope: &Scope, key: &Key) -> RecordKey {

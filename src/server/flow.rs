@@ -69,11 +69,8 @@ where
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
 {
-    let Operation {
-        key,
-        record_key,
-        fingerprint,
-    } = operation;
+    let Operation { key, record_key } = operation;
+    let fingerprint = shared.config.begin_fingerprint(&parts);
     let arriving = receive(body, shared.config.max_request_body, fingerprint);
     let arriving = within(shared.config.body_deadline, arriving);
     let way = then(arriving, move |carried: &mut Carried<S, Svc>, arrived| {
@@ -285,7 +282,7 @@ const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 #[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
-    use crate::{fingerprint::FingerprintState, store::MemoryStore};
+    use crate::store::MemoryStore;
     use http_body_util::Full;
     use std::{convert::Infallible, future::Ready};
 
@@ -319,7 +316,6 @@ mod tests {
         let operation = Operation {
             key: Key::new("k").unwrap(),
             record_key: RecordKey::from_bytes([0; 32]),
-            fingerprint: FingerprintState::exact(&parts),
         };
         let way = run(shared, Small, parts, Incoming::Arriving(body), operation);
         assert!(size_of_val(&way) <= 1016, "{} bytes", size_of_val(&way));

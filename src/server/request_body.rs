@@ -96,7 +96,7 @@ pub(super) fn receive<B>(
         body,
         received,
         room: limit,
-        fingerprint: Some(fingerprint),
+        fingerprint,
     }
 }
 
@@ -108,7 +108,7 @@ pin_project! {
         body: Option<B>,
         received: Received,
         room: u64,
-        fingerprint: Option<FingerprintState>,
+        fingerprint: FingerprintState,
     }
 }
 
@@ -123,16 +123,12 @@ where
         let this = self.project();
         if let Some(mut body) = this.body.as_pin_mut() {
             while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
-                this.received.take(frame, this.room, |data| {
-                    if let Some(fingerprint) = this.fingerprint {
-                        fingerprint.update(data);
-                    }
-                })?;
+                let each = |data: &Bytes| this.fingerprint.update(data);
+                this.received.take(frame, this.room, each)?;
             }
         }
-        let fingerprint = this.fingerprint.take();
-        let fingerprint = fingerprint.unwrap_or_else(|| unreachable!("polled after completion"));
-        Poll::Ready(Ok((mem::take(this.received), fingerprint.finish())))
+        let fingerprint = this.fingerprint.close();
+        Poll::Ready(Ok((mem::take(this.received), fingerprint)))
     }
 }
 
