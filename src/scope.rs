@@ -132,12 +132,19 @@ impl ScopeSource for CredentialScope {
             HeaderName::from_static("x-api-key"),
         ];
         Ok(Scope(PartDigest::of("scope:credentials", |digest| {
+            let headers = &parts.headers;
+            // Most heads have no field twice.
+            let is_list = headers.len() > headers.keys_len();
             for name in &FIELDS {
-                let lines = parts.headers.get_all(name);
-                digest.number(lines.iter().count() as u64);
-                for line in lines {
-                    digest.part(line);
-                }
+                match headers.get(name) {
+                    None => digest.number(0),
+                    Some(line) if !is_list => digest.number(1).part(line),
+                    Some(_) => {
+                        let lines = headers.get_all(name);
+                        digest.number(lines.iter().count() as u64);
+                        lines.into_iter().fold(&mut *digest, PartDigest::part)
+                    }
+                };
             }
         })))
     }
