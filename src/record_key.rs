@@ -163,6 +163,21 @@ mod tests {
         assert_ne!(post, RecordKey::shared("", &scope, &key));
     }
 
+    /// A store is asked for these for as long as it keeps records.
+    #[test]
+    fn they_are_what_they_were() {
+        let (scope, key) = (Scope::global(), Key::new("k").unwrap());
+        let per_route = RecordKey::per_route("n", &scope, &Method::POST, "/pay", &key);
+        let shared = RecordKey::shared("n", &scope, &key);
+        assert_eq!(
+            [per_route, shared].map(|key| key.to_string()),
+            [
+                "d1922f70400f944c7d5f260952964742ca783270da456d84ff9e128bda40b25c",
+                "9c33a4b4cd0a036d5370ab7da337cb85b2babe8696795c3cf2ca5973f4b6fd15"
+            ]
+        );
+    }
+
     #[test]
     fn what_is_not_hexadecimal_is_refused() {
         for text in ["", "00", &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)] {

@@ -242,6 +242,20 @@ mod tests {
         assert_eq!(scope(&[("user-agent", "x")]), scope(&[]));
     }
 
+    /// It is a part of every record key.
+    #[test]
+    fn of_credentials_it_is_what_it_was() {
+        let lines = [
+            ("x-api-key", "b"),
+            ("authorization", "a"),
+            ("x-api-key", "c"),
+        ];
+        assert_eq!(
+            hex(scope(&lines).as_bytes()),
+            "0a1f64415cffd377f646da603ef68b6651f041d24bb1adae7393f53dfaedf6d0"
+        );
+    }
+
     #[test]
     fn kinds_of_scope_never_meet() {
         assert_ne!(Scope::global(), scope(&[]));
