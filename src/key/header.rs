@@ -86,20 +86,26 @@ impl HeaderKey {
     ///
     /// [`InvalidKey`] if the field is there and malformed.
     pub fn find(&self, headers: &HeaderMap) -> Result<Option<Key>, InvalidKey> {
-        // Names are compared sooner than this one is hashed.
-        let Some(at) = headers.keys().position(|name| *name == self.name) else {
-            return Ok(None);
-        };
+        let at = self.position(headers);
+        at.map(|at| self.read(headers, at)).transpose()
+    }
+
+    /// Which of the names of `headers` is that of the field. They are compared sooner than this
+    /// one is hashed.
+    pub(crate) fn position(&self, headers: &HeaderMap) -> Option<usize> {
+        headers.keys().position(|name| *name == self.name)
+    }
+
+    /// The key in the field that was found at [`position`](Self::position).
+    pub(crate) fn read(&self, headers: &HeaderMap, position: usize) -> Result<Key, InvalidKey> {
         // Most heads have no field twice.
         let line = if headers.len() == headers.keys_len() {
-            headers.values().nth(at)
+            headers.values().nth(position)
         } else {
             let mut lines = headers.get_all(&self.name).iter();
             lines.next().filter(|_| lines.next().is_none())
         };
-        line.map_or(Err(InvalidKey::MultipleLines), |line| {
-            self.parse(line).map(Some)
-        })
+        self.parse(line.ok_or(InvalidKey::MultipleLines)?)
     }
 
     /// The field's name.

@@ -11,7 +11,7 @@ use super::{
     request_body::{Received, read},
 };
 use crate::{
-    key::{BodyKey, InvalidKey, Key, KeyPlace, KeySource},
+    key::{BodyKey, HeaderKey, InvalidKey, Key, KeyPlace, KeySource},
     record_key::{KeySpace, RecordKey},
     rejection::RejectionKind,
     scope::Scope,
@@ -34,9 +34,10 @@ pub(super) enum Admission {
 }
 
 /// Where a request that may be ours has its key.
+#[derive(Clone, Copy)]
 pub(super) enum Sought<'a> {
-    /// In the header, well-formed or not; or it has none, and must.
-    InHeader(Result<Option<Key>, InvalidKey>),
+    /// In this header, the one at this position; or it has none, and must.
+    InHeader(&'a HeaderKey, Option<usize>),
     /// Where this source finds it: nobody has looked yet.
     Anywhere(&'a dyn KeySource),
 }
@@ -55,8 +56,8 @@ impl Config {
             KeyFrom::Field(field) => return Some(Sought::Anywhere(field)),
             KeyFrom::Source(source) => return Some(Sought::Anywhere(&**source)),
         };
-        let found = header.find(headers);
-        (found != Ok(None) || !may_lack).then_some(Sought::InHeader(found))
+        let position = header.position(headers);
+        (position.is_some() || !may_lack).then_some(Sought::InHeader(header, position))
     }
 
     /// Decides by the head alone about a request whose key was [sought](Self::seek); nothing
@@ -72,7 +73,9 @@ impl Config {
         }
         let announced = announced_length(parts, body);
         let found = match sought {
-            Sought::InHeader(found) => found,
+            Sought::InHeader(header, position) => position
+                .map(|position| header.read(&parts.headers, position))
+                .transpose(),
             Sought::Anywhere(source) => match source.key(parts) {
                 Ok(KeyPlace::Head(key)) => Ok(Some(key)),
                 Ok(KeyPlace::Nowhere) => Ok(None),
