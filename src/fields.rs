@@ -32,11 +32,11 @@ impl Fields {
     /// them all: a `HeaderMap` has an end.
     pub(crate) fn from_block(block: Bytes) -> Option<Self> {
         let mut headers = HeaderMap::new();
-        let mut rest = block.clone();
+        let mut rest = &*block;
         while !rest.is_empty() {
             let (name, value) = split_one(&mut rest)?;
-            let name = HeaderName::from_lowercase(&name).ok()?;
-            let value = HeaderValue::from_maybe_shared(value).ok()?;
+            let name = HeaderName::from_lowercase(name).ok()?;
+            let value = HeaderValue::from_maybe_shared(block.slice_ref(value)).ok()?;
             headers.try_append(name, value).ok()?;
         }
         Some(Self(block))
@@ -55,10 +55,11 @@ impl Fields {
     /// Appends the fields to `headers`, in order, as far as the map holds them. The values
     /// share this buffer.
     pub(crate) fn append_to(&self, headers: &mut HeaderMap) {
-        let mut rest = self.0.clone();
+        let mut rest = &*self.0;
         while let Some((name, value)) = split_one(&mut rest) {
-            let name = HeaderName::from_bytes(&name);
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_maybe_shared(value)) {
+            let name = HeaderName::from_bytes(name);
+            let value = HeaderValue::from_maybe_shared(self.0.slice_ref(value));
+            if let (Ok(name), Ok(value)) = (name, value) {
                 let _ = headers.try_append(name, value);
             }
         }
@@ -84,17 +85,15 @@ fn pack_one(block: &mut BytesMut, name: &[u8], value: &[u8]) {
     block.put_slice(value);
 }
 
-fn split_one(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
-    let (lengths, _) = rest.split_first_chunk::<6>()?;
-    let name_len = usize::from(u16::from_be_bytes([lengths[0], lengths[1]]));
-    let value_len = u32::from_be_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]);
-    let name_end = 6 + name_len;
-    let end = name_end.checked_add(usize::try_from(value_len).ok()?)?;
-    if rest.len() < end {
-        return None;
-    }
-    let field = rest.split_to(end);
-    Some((field.slice(6..name_end), field.slice(name_end..)))
+/// Takes a field from the beginning of `rest`.
+fn split_one<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (name_len, field) = rest.split_first_chunk()?;
+    let (value_len, field) = field.split_first_chunk()?;
+    let (name, field) = field.split_at_checked(u16::from_be_bytes(*name_len).into())?;
+    let value_len = usize::try_from(u32::from_be_bytes(*value_len)).ok()?;
+    let (value, behind) = field.split_at_checked(value_len)?;
+    *rest = behind;
+    Some((name, value))
 }
 
 impl fmt::Debug for Fields {

@@ -257,7 +257,7 @@ fn neither_body_nor_values_are_copied() {
     let body = bytes.len() - 256;
     assert_eq!(record.body()[0].as_ptr(), bytes[body..].as_ptr());
     let within = bytes.as_ptr_range();
-    for value in record.headers().values() {
+    for value in record.headers().values().filter(|value| !value.is_empty()) {
         assert!(within.contains(&value.as_bytes().as_ptr()));
     }
 }
