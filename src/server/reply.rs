@@ -23,7 +23,7 @@ impl<S> Shared<S> {
         match verdict {
             Verdict::Replay(record) => {
                 self.config.emit(&Event::Replayed { key });
-                self.replay(&record)
+                self.replay(record)
             }
             Verdict::Reject(kind, wait) => {
                 self.config.emit(&Event::Rejected {
@@ -37,8 +37,8 @@ impl<S> Shared<S> {
         }
     }
 
-    fn replay<B>(&self, record: &Record) -> Response<ResponseBody<B>> {
-        let mut response = Response::new(ResponseBody::record(record.clone()));
+    fn replay<B>(&self, record: Record) -> Response<ResponseBody<B>> {
+        let mut response = Response::new(());
         if let Some(answer) = record.as_answer() {
             *response.status_mut() = answer.status;
             answer.headers.append_to(response.headers_mut());
@@ -48,7 +48,7 @@ impl<S> Shared<S> {
             announce(names, response.headers_mut());
         }
         self.mark_replay(&mut response);
-        response
+        response.map(|()| ResponseBody::record(record))
     }
 
     /// The answer of a request that joins one whose body still grows.
@@ -68,7 +68,7 @@ impl<S> Shared<S> {
 
     fn mark_replay<B>(&self, response: &mut Response<B>) {
         let marker = self.config.contract.replay_header.clone();
-        let value = HeaderValue::from_static("true");
+        let value = const { HeaderValue::from_static("true") };
         insert(response.headers_mut(), marker, value);
     }
 

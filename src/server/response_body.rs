@@ -94,7 +94,7 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn record(record: Record) -> Self {
-        let left = record.body().iter().map(|frame| frame.len() as u64).sum();
+        let left = record.as_answer().map_or(0, |answer| answer.body.bytes());
         let held = Held::Record(record);
         Self {
             kind: Kind::Held {
