@@ -1,6 +1,6 @@
 //! Random bytes for lease tokens.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, mem};
 
 use tokio::time::Instant;
 
@@ -16,15 +16,15 @@ pub(super) fn sixteen() -> [u8; 16] {
     SUPPLY.with_borrow_mut(Supply::take)
 }
 
-/// As many bytes as Linux gives without interruption.
-const BOUGHT: usize = 256;
+/// Together they have as many bytes as Linux gives without interruption.
+const BOUGHT: usize = 16;
 
 thread_local! {
     static SUPPLY: RefCell<Supply> = const { RefCell::new(Supply::EMPTY) };
 }
 
 struct Supply {
-    bytes: [u8; BOUGHT],
+    tokens: [[u8; 16]; BOUGHT],
     /// How many of them, from the front, are still nobody's.
     left: usize,
     bought: Option<Instant>,
@@ -32,7 +32,7 @@ struct Supply {
 
 impl Supply {
     const EMPTY: Self = Self {
-        bytes: [0; BOUGHT],
+        tokens: [[0; 16]; BOUGHT],
         left: 0,
         bought: None,
     };
@@ -42,18 +42,18 @@ impl Supply {
             Some(bought) if self.left > 0 => bought,
             _ => self.buy(),
         };
-        self.left -= 16;
-        let mut bytes = [0; 16];
-        bytes.swap_with_slice(&mut self.bytes[self.left..self.left + 16]);
+        self.left -= 1;
+        let token = mem::take(&mut self.tokens[self.left]);
         // A process that is forked has the same supply as its parent: time sets them apart.
-        let elapsed = bought.elapsed().as_nanos().to_be_bytes();
-        std::array::from_fn(|i| bytes[i] ^ elapsed[i])
+        let mixed = u128::from_ne_bytes(token) ^ bought.elapsed().as_nanos();
+        mixed.to_ne_bytes()
     }
 
     #[cold]
     #[expect(clippy::expect_used, reason = "without randomness no lease is safe")]
     fn buy(&mut self) -> Instant {
-        getrandom::fill(&mut self.bytes).expect("the operating system has no randomness");
+        getrandom::fill(self.tokens.as_flattened_mut())
+            .expect("the operating system has no randomness");
         self.left = BOUGHT;
         *self.bought.insert(Instant::now())
     }
@@ -92,6 +92,6 @@ mod tests {
     fn what_was_taken_is_kept_nowhere() {
         let mut supply = Supply::EMPTY;
         supply.take();
-        assert_eq!(supply.bytes[supply.left..], [0; 16]);
+        assert_eq!(supply.tokens[supply.left..], [[0; 16]]);
     }
 }

@@ -1,10 +1,10 @@
 //! What stands under one key.
 
-use std::{cell::RefCell, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::clock::Second;
+use super::{clock::Second, queue::Look};
 use crate::{
     record::Record,
     store::{
@@ -23,8 +23,8 @@ pub(super) enum Slot {
 /// dropped outside every lock.
 pub(super) struct InFlight {
     pub(super) held: Held,
-    /// Where the agenda has it; items found elsewhere are leftovers of earlier leases.
-    queued: Second,
+    /// When it is looked at; other looks are left over from earlier leases.
+    pub(super) look: Look,
     waiters: Option<Arc<Notify>>,
 }
 
@@ -39,8 +39,18 @@ impl Slot {
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         match self {
             Self::Done(done) => now >= done.until,
-            Self::InFlight(flight) => now >= flight.held.gone_at(),
+            Self::InFlight(flight) => flight.held.is_gone(now),
         }
+    }
+
+    /// Whether `look` is meant for this lease, and not left over from an earlier one.
+    pub(super) fn awaits(&self, look: Look) -> bool {
+        matches!(self, Self::InFlight(flight) if flight.look == look)
+    }
+
+    /// Whether this is a record that is over in `second`, and not before.
+    pub(super) fn is_over_in(&self, second: Second) -> bool {
+        matches!(self, Self::Done(done) if done.until.over_in() == second)
     }
 
     /// What the payload counts towards the bound in bytes.
@@ -75,20 +85,6 @@ impl Slot {
         }
     }
 
-    /// Drops it; the box of a lease is kept for the next one.
-    pub(super) fn retire(self) {
-        if let Self::InFlight(mut held) = self {
-            held.wake();
-            // A thread that ends keeps nothing any more.
-            let _ = SPARES.try_with(|spares| {
-                let mut spares = spares.borrow_mut();
-                if spares.len() < MOST_SPARES {
-                    spares.push(held);
-                }
-            });
-        }
-    }
-
     pub(super) fn standing(&self, now: Moment) -> Standing {
         match self {
             _ if self.is_gone(now) => Standing::Absent,
@@ -98,34 +94,19 @@ impl Slot {
     }
 }
 
-thread_local! {
-    /// Boxes of leases that are over: nearly every one ends where another begins.
-    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
-    static SPARES: RefCell<Vec<Box<InFlight>>> = const { RefCell::new(Vec::new()) };
-}
-
-const MOST_SPARES: usize = 64;
-
 impl InFlight {
-    /// In a box of its own, or that of an earlier lease.
-    pub(super) fn boxed(self) -> Box<Self> {
-        let spare = SPARES.try_with(|spares| spares.borrow_mut().pop());
-        match spare {
-            Ok(Some(mut spare)) => {
-                *spare = self;
-                spare
-            }
-            _ => Box::new(self),
+    pub(super) fn new(held: Held, look: Look) -> Self {
+        Self {
+            held,
+            look,
+            waiters: None,
         }
     }
 
-    pub(super) fn new(claim: &Claim<'_>, fence: Fence, attempt: u32, now: Moment) -> Self {
-        let held = Held::new(claim, fence, attempt, now);
-        Self {
-            queued: held.deadline.over_in(),
-            held,
-            waiters: None,
-        }
+    /// Makes the box of a lease nobody waits for that of another.
+    pub(super) fn renew(&mut self, held: Held, look: Look) {
+        self.held = held;
+        self.look = look;
     }
 
     /// The end of the lease and who waits for it, if `fence` still holds it.
@@ -137,30 +118,27 @@ impl InFlight {
         Some((Arc::clone(waiters), self.held.deadline))
     }
 
-    fn wake(&mut self) {
-        if let Some(waiters) = self.waiters.take() {
-            waiters.notify_waiters();
-        }
-    }
-
-    pub(super) fn queued(&self) -> Second {
-        self.queued
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waiters.is_some()
     }
 
     /// Says when to look again: when the lease lapses, or later when nothing is left.
-    pub(super) fn requeue(&mut self, now: Moment) -> Second {
-        self.queued = if self.held.has_lapsed(now) {
-            self.held.gone_at().over_in()
+    pub(super) fn look_again(&mut self, now: Moment) -> Look {
+        let end = if self.held.has_lapsed(now) {
+            self.held.gone_at()
         } else {
-            self.held.deadline.over_in()
+            self.held.deadline
         };
-        self.queued
+        self.look.second = end.over_in();
+        self.look
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.wake();
+        if let Some(waiters) = &self.waiters {
+            waiters.notify_waiters();
+        }
     }
 }
 

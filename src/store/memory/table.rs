@@ -4,25 +4,26 @@
 //! the map is dropped, and its waiters woken, when the lock is free again.
 
 use std::{
-    hash::BuildHasher as _,
     mem,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use dashmap::{DashMap, Entry};
+use hashbrown::hash_table::Entry;
 use http::Response;
 use tokio::sync::Notify;
 
 use super::{
-    clock::Clock,
-    expiry::{Agenda, Item, Reason},
+    clock::{Clock, Second, SharedSecond},
+    place::{Hash, Place},
+    queue::Look,
     room::Room,
-    slot::{InFlight, Owner, Slot},
+    shard::Shard,
+    slot::{Owner, Slot},
 };
 use crate::{
     hasher::DigestHasher,
@@ -30,29 +31,35 @@ use crate::{
     record_key::RecordKey,
     store::{
         Claim, Claimed, Completion, Fence, Lease, LeaseToken, Resolution, Standing, StoreError,
-        slot::{Done, Moment, Sight},
+        slot::{Done, Held, Moment, Sight},
     },
 };
 
 pub(super) struct Table {
-    pub(super) map: DashMap<RecordKey, Slot, DigestHasher>,
+    shards: Box<[Mutex<Shard>]>,
+    /// When the first record of each shard is over.
+    pub(super) expiring: Box<[SharedSecond]>,
+    /// The last second in which all that was due was cleared away.
+    pub(super) cleared: SharedSecond,
+    pub(super) hasher: DigestHasher,
     pub(super) room: Room,
-    pub(super) agenda: Agenda,
     clock: Clock,
     fences: AtomicU64,
 }
 
-/// How many due keys a claim that takes room clears away. It adds at most two items, so
-/// more than two keep the agenda from growing.
+/// How many due keys a claim that takes room looks at. It leads to at most two looks, so more
+/// than two keep them from piling up.
 const CLEARED_PER_CLAIM: usize = 4;
 
 impl Table {
+    /// With so many shards, which is a power of two.
     pub(super) fn new(shards: usize, room: Room) -> Self {
-        let hasher = DigestHasher::with_secret(*LeaseToken::random().as_bytes());
         Self {
-            map: DashMap::with_hasher_and_shard_amount(hasher, shards),
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            expiring: (0..shards).map(|_| SharedSecond::none()).collect(),
+            cleared: SharedSecond::none(),
+            hasher: DigestHasher::with_secret(*LeaseToken::random().as_bytes()),
             room,
-            agenda: Agenda::new(),
             clock: Clock::start(),
             fences: AtomicU64::new(0),
         }
@@ -64,76 +71,59 @@ impl Table {
 
     pub(super) fn claim(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
         loop {
-            if let Some(claimed) = self.claim_if_room(claim) {
-                return Ok(claimed);
-            }
-            if !self.make_room() {
-                return Err(StoreError::full());
+            let claimed = self.claim_if_room(claim);
+            if claimed.is_ok() || !self.make_room() {
+                return claimed;
             }
         }
     }
 
-    /// `None` if the claim needs room and there is none.
-    fn claim_if_room(&self, claim: &Claim<'_>) -> Option<Claimed> {
-        let now = self.now();
-        let mut replaced = None;
-        let lease = match self.map.entry(*claim.key()) {
-            Entry::Occupied(mut entry) => match entry.get_mut().claim(claim, now) {
-                Sight::Stands(claimed) => return Some(claimed),
-                Sight::Free { attempt } => {
-                    let (slot, lease) = self.lease(claim, attempt, now);
-                    replaced = Some(entry.insert(slot));
-                    lease
-                }
+    fn claim_if_room(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
+        let (place, now) = (self.place(claim.key()), self.now());
+        let mut guard = self.lock(place.shard);
+        let shard = &mut *guard;
+        if shard.slots.capacity() == 0 {
+            shard.open();
+        }
+        let is_it = |(key, _): &(RecordKey, Slot)| key == claim.key();
+        let rehash = |(key, _): &(RecordKey, Slot)| Hash::of(key, &self.hasher).whole();
+        let mut entry = shard.slots.entry(place.hash.whole(), is_it, rehash);
+        let attempt = match &mut entry {
+            Entry::Occupied(entry) => match entry.get_mut().1.claim(claim, now) {
+                Sight::Stands(claimed) => return Ok(claimed),
+                Sight::Free { attempt } => attempt,
             },
+            Entry::Vacant(_) if self.room.take() => 1,
+            Entry::Vacant(_) => return Err(StoreError::full()),
+        };
+        let fence = self.next_fence();
+        let held = Held::new(claim, fence, attempt, now);
+        let slot = shard.leases.begin(held, place.hash);
+        let over = match entry {
+            Entry::Occupied(mut entry) => Some(mem::replace(&mut entry.get_mut().1, slot)),
             Entry::Vacant(entry) => {
-                if !self.room.take() {
-                    return None;
-                }
-                let (slot, lease) = self.lease(claim, 1, now);
-                entry.insert(slot);
-                lease
+                entry.insert((*claim.key(), slot));
+                None
             }
         };
-        if let Some(replaced) = replaced {
-            self.room.shed(replaced.bytes());
-            self.withdraw(claim.key(), &replaced);
+        if let Some(Slot::InFlight(_)) = over {
+            shard.leases.ended(&shard.slots);
         }
-        self.expect_lapse(claim, now);
-        Some(Claimed::Acquired(lease))
-    }
-
-    fn lease(&self, claim: &Claim<'_>, attempt: u32, now: Moment) -> (Slot, Lease) {
-        let fence = self.next_fence();
-        let held = InFlight::new(claim, fence, attempt, now);
-        (Slot::InFlight(held.boxed()), claim.won(fence, attempt))
+        let is_due = shard.is_due(now.second());
+        drop(guard);
+        if let Some(over) = over {
+            self.room.shed(over.bytes());
+        }
+        if is_due {
+            let cleared = self.clear(place.shard, now);
+            cleared.take(CLEARED_PER_CLAIM).for_each(drop);
+        }
+        Ok(Claimed::Acquired(claim.won(fence, attempt)))
     }
 
     /// Higher than every fence before it: fences of one key are drawn under its lock.
     fn next_fence(&self) -> Fence {
         Fence::new(self.fences.fetch_add(1, Relaxed) + 1)
-    }
-
-    /// Queues the key for the end of its lease, not for that of its retention: keys that
-    /// are soon released would else pile up there.
-    fn expect_lapse(&self, claim: &Claim<'_>, now: Moment) {
-        let hash = self.hash(claim.key());
-        self.agenda.push(Item {
-            hash,
-            second: now.plus(claim.lease()).over_in(),
-            reason: Reason::Lease,
-        });
-        let stripe = Agenda::stripe_of(hash);
-        self.clear(stripe, now)
-            .take(CLEARED_PER_CLAIM)
-            .for_each(drop);
-    }
-
-    /// Takes the look at a lease that is over back: it may have been a long one.
-    fn withdraw(&self, key: &RecordKey, over: &Slot) {
-        if let Slot::InFlight(held) = over {
-            self.agenda.withdraw(self.hash(key), held.queued());
-        }
     }
 
     pub(super) fn complete(
@@ -142,69 +132,79 @@ impl Table {
         record: &Record,
         retention: Duration,
     ) -> Completion {
-        let now = self.now();
-        let until = now.plus(retention);
-        let done = Slot::Done(Done {
+        let (place, now) = (self.place(lease.key()), self.now());
+        let mut shard = self.lock(place.shard);
+        let Some(slot) = shard.find(place.hash, lease.key()) else {
+            return Completion::Lost(Standing::Absent);
+        };
+        match slot.owner(lease, now) {
+            Owner::Holder(_) => {}
+            Owner::Finisher(_) => return Completion::AlreadyApplied,
+            Owner::Nobody(standing) => return Completion::Lost(standing),
+        }
+        let done = Done {
             record: record.clone(),
             fence: lease.fence(),
-            until,
-        });
-        let replaced = match self.finish(lease, done, now) {
-            Ok(replaced) => replaced,
-            Err(completion) => return completion,
+            until: now.plus(retention),
         };
-        self.withdraw(lease.key(), &replaced);
-        replaced.retire();
-        self.expect_end(lease.key(), until);
+        let end = done.until.over_in();
+        self.room.load(done.record.bytes());
+        let ended = mem::replace(slot, Slot::Done(done));
+        self.completed(place, shard, ended, end);
         Completion::Applied
     }
 
-    fn finish(&self, lease: &Lease, done: Slot, now: Moment) -> Result<Slot, Completion> {
-        let Some(mut slot) = self.map.get_mut(lease.key()) else {
-            return Err(Completion::Lost(Standing::Absent));
-        };
-        match slot.owner(lease, now) {
-            Owner::Holder(_) => {
-                self.room.load(done.bytes());
-                Ok(mem::replace(&mut slot, done))
-            }
-            Owner::Finisher(_) => Err(Completion::AlreadyApplied),
-            Owner::Nobody(standing) => Err(Completion::Lost(standing)),
-        }
-    }
-
-    fn expect_end(&self, key: &RecordKey, until: Moment) {
-        self.agenda.push(Item {
-            hash: self.hash(key),
-            second: until.over_in(),
-            reason: Reason::Record,
+    /// What is left to do when a record took the place of a lease.
+    fn completed(&self, place: Place, mut guard: MutexGuard<'_, Shard>, ended: Slot, end: Second) {
+        let shard = &mut *guard;
+        shard.records.push(Look {
+            second: end,
+            hash: place.hash,
         });
+        self.expiring[place.shard].set(shard.records.first());
+        let ended = shard.leases.retire(ended, &shard.slots);
+        drop(guard);
+        drop(ended);
     }
 
     pub(super) fn release(&self, lease: &Lease) -> Completion {
-        let mut completion = Completion::AlreadyApplied;
-        let removed = self.map.remove_if_mut(lease.key(), |_, slot| {
-            completion = match slot.owner(lease, self.now()) {
-                Owner::Holder(_) => Completion::Applied,
-                Owner::Finisher(record) => Completion::Lost(Standing::Completed(record.clone())),
-                Owner::Nobody(Standing::Absent) => Completion::AlreadyApplied,
-                Owner::Nobody(standing) => Completion::Lost(standing),
-            };
-            completion == Completion::Applied
-        });
-        if let Some((key, slot)) = removed {
-            self.room.leave(slot.bytes());
-            self.withdraw(&key, &slot);
-            slot.retire();
+        let (place, now) = (self.place(lease.key()), self.now());
+        let mut shard = self.lock(place.shard);
+        let Some(slot) = shard.find(place.hash, lease.key()) else {
+            return Completion::AlreadyApplied;
+        };
+        match slot.owner(lease, now) {
+            Owner::Holder(_) => {}
+            Owner::Finisher(record) => {
+                return Completion::Lost(Standing::Completed(record.clone()));
+            }
+            Owner::Nobody(Standing::Absent) => return Completion::AlreadyApplied,
+            Owner::Nobody(standing) => return Completion::Lost(standing),
         }
-        completion
+        self.remove(place, shard, lease.key());
+        Completion::Applied
+    }
+
+    fn remove(&self, place: Place, mut guard: MutexGuard<'_, Shard>, key: &RecordKey) {
+        let shard = &mut *guard;
+        let Some(slot) = shard.remove(place.hash, key) else {
+            return;
+        };
+        self.room.leave(slot.bytes());
+        let slot = match slot {
+            Slot::InFlight(_) => shard.leases.retire(slot, &shard.slots),
+            Slot::Done(_) => Some(slot),
+        };
+        drop(guard);
+        drop(slot);
     }
 
     pub(super) fn renew(&self, lease: &Lease) -> Completion {
-        let Some(mut slot) = self.map.get_mut(lease.key()) else {
+        let (place, now) = (self.place(lease.key()), self.now());
+        let mut shard = self.lock(place.shard);
+        let Some(slot) = shard.find(place.hash, lease.key()) else {
             return Completion::Lost(Standing::Absent);
         };
-        let now = self.now();
         match slot.owner(lease, now) {
             Owner::Holder(flight) => {
                 flight.held.renew(lease.duration(), now);
@@ -217,19 +217,22 @@ impl Table {
 
     /// The end of the lease with `fence` and who waits for it, if it is held.
     pub(super) fn watch(&self, key: &RecordKey, fence: Fence) -> Option<(Arc<Notify>, Moment)> {
-        match &mut *self.map.get_mut(key)? {
-            Slot::InFlight(held) => held.watch(fence, self.now()),
+        let place = self.place(key);
+        match self.lock(place.shard).find(place.hash, key)? {
+            Slot::InFlight(flight) => flight.watch(fence, self.now()),
             Slot::Done(_) => None,
         }
     }
 
     pub(super) fn forget(&self, key: &RecordKey) -> Standing {
-        let Some((_, slot)) = self.map.remove(key) else {
+        let (place, now) = (self.place(key), self.now());
+        let mut shard = self.lock(place.shard);
+        let Some(slot) = shard.find(place.hash, key) else {
             return Standing::Absent;
         };
-        self.room.leave(slot.bytes());
-        self.withdraw(key, &slot);
-        slot.standing(self.now())
+        let standing = slot.standing(now);
+        self.remove(place, shard, key);
+        standing
     }
 
     pub(super) fn resolve(
@@ -238,47 +241,50 @@ impl Table {
         response: &Response<Bytes>,
         retention: Duration,
     ) -> Resolution {
-        let until = self.now().plus(retention);
-        match self.replace_lapsed(key, response, until) {
-            Ok(replaced) => self.withdraw(key, &replaced),
-            Err(resolution) => return resolution,
-        }
-        self.expect_end(key, until);
-        Resolution::Resolved
-    }
-
-    fn replace_lapsed(
-        &self,
-        key: &RecordKey,
-        response: &Response<Bytes>,
-        until: Moment,
-    ) -> Result<Slot, Resolution> {
-        let mut slot = self.map.get_mut(key).ok_or(Resolution::Absent)?;
-        let now = self.now();
+        let (place, now) = (self.place(key), self.now());
+        let mut shard = self.lock(place.shard);
+        let Some(slot) = shard.find(place.hash, key) else {
+            return Resolution::Absent;
+        };
         let fingerprint = match &*slot {
-            slot if slot.is_gone(now) => return Err(Resolution::Absent),
-            Slot::Done(_) => return Err(Resolution::AlreadyCompleted),
+            slot if slot.is_gone(now) => return Resolution::Absent,
+            Slot::Done(_) => return Resolution::AlreadyCompleted,
             Slot::InFlight(flight) if !flight.held.has_lapsed(now) => {
-                return Err(Resolution::StillInFlight);
+                return Resolution::StillInFlight;
             }
             Slot::InFlight(flight) => flight.held.fingerprint,
         };
-        let done = Slot::Done(Done {
+        let done = Done {
             record: Record::answer(fingerprint, response),
             fence: self.next_fence(),
-            until,
-        });
-        self.room.load(done.bytes());
-        Ok(mem::replace(&mut slot, done))
+            until: now.plus(retention),
+        };
+        let end = done.until.over_in();
+        self.room.load(done.record.bytes());
+        let ended = mem::replace(slot, Slot::Done(done));
+        self.completed(place, shard, ended, end);
+        Resolution::Resolved
     }
 
-    pub(super) fn hash(&self, key: &RecordKey) -> u64 {
-        self.map.hasher().hash_one(key)
+    fn place(&self, key: &RecordKey) -> Place {
+        Place::of(key, &self.hasher, self.shards.len())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "as the map does")]
-    pub(super) fn shard(&self, hash: u64) -> usize {
-        self.map.determine_shard(hash as usize)
+    #[cfg(test)]
+    fn keys(&self) -> usize {
+        let shards = 0..self.shards.len();
+        shards.map(|shard| self.lock(shard).slots.len()).sum()
+    }
+
+    #[cfg(test)]
+    fn looks(&self) -> usize {
+        let shards = 0..self.shards.len();
+        shards.map(|shard| self.lock(shard).looks()).sum()
+    }
+
+    pub(super) fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        let shard = self.shards[shard].lock();
+        shard.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -329,7 +335,7 @@ mod tests {
         advance(seconds(10)).await;
         table.sweep();
         assert_eq!((table.room.entries(), table.room.bytes()), (0, 0));
-        assert_eq!((table.map.len(), table.agenda.len()), (0, 0));
+        assert_eq!((table.keys(), table.looks()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -342,7 +348,7 @@ mod tests {
             advance(seconds(1)).await;
         }
         // The default lease lasts 30 s.
-        assert!(table.agenda.len() <= 32, "{} items", table.agenda.len());
+        assert!(table.looks() <= 32, "{} items", table.looks());
     }
 
     /// However long their leases were.
@@ -360,7 +366,7 @@ mod tests {
             }
             advance(Duration::from_millis(10)).await;
         }
-        assert_eq!(table.agenda.len(), 0);
+        assert_eq!(table.looks(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -378,7 +384,7 @@ mod tests {
             advance(seconds(2)).await;
             table.sweep();
         }
-        assert_eq!(table.agenda.len(), 1);
+        assert_eq!(table.looks(), 1);
         assert_eq!(table.room.entries(), 1);
     }
 
@@ -437,7 +443,7 @@ mod tests {
             }
         });
         assert_eq!(won.into_inner(), 100);
-        assert_eq!((table.room.entries(), table.map.len()), (100, 100));
+        assert_eq!((table.room.entries(), table.keys()), (100, 100));
     }
 
     #[test]
@@ -464,6 +470,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(table.room.entries(), table.map.len());
+        assert_eq!(table.room.entries(), table.keys());
     }
 }

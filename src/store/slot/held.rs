@@ -84,6 +84,10 @@ impl Held {
         self.fence == fence && !self.has_lapsed(now)
     }
 
+    pub(in crate::store) fn is_gone(&self, now: Moment) -> bool {
+        now >= self.gone_at()
+    }
+
     pub(in crate::store) fn gone_at(&self) -> Moment {
         self.deadline.plus(self.retention)
     }
