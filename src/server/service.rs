@@ -30,8 +30,13 @@ use crate::{event::Event, protocol::Protocol, store::Store};
 /// [`IdempotencyLayer`]: crate::IdempotencyLayer
 pub struct Idempotency<Svc, S> {
     inner: Svc,
-    shared: Arc<Shared<S>>,
-    /// For gRPC calls.
+    /// One handle, as a server clones the service for each request.
+    shared: Arc<ByProtocol<S>>,
+}
+
+/// What the requests of one service share, by what they speak.
+struct ByProtocol<S> {
+    http: Arc<Shared<S>>,
     grpc: Arc<Shared<S>>,
 }
 
@@ -41,12 +46,9 @@ impl<Svc, S> Idempotency<Svc, S> {
             node: Arc::clone(&node),
             config: Arc::new(config.for_grpc()),
         });
-        let shared = Arc::new(Shared { node, config });
-        Self {
-            inner,
-            shared,
-            grpc,
-        }
+        let http = Arc::new(Shared { node, config });
+        let shared = Arc::new(ByProtocol { http, grpc });
+        Self { inner, shared }
     }
 
     /// The service inside.
@@ -87,12 +89,12 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let Some(sought) = self.shared.config.seek(&request) else {
+        let Some(sought) = self.shared.http.config.seek(&request) else {
             return ResponseFuture::passed(self.inner.call(request.map(RequestBody::passed)));
         };
         let shared = match Protocol::of(request.headers()) {
-            Protocol::Http => &self.shared,
-            Protocol::Grpc => &self.grpc,
+            Protocol::Http => &self.shared.http,
+            Protocol::Grpc => &self.shared.grpc,
         };
         let (parts, body) = request.into_parts();
         let key = match shared.config.admit(&parts, &body, sought) {
@@ -160,7 +162,6 @@ impl<Svc: Clone, S> Clone for Idempotency<Svc, S> {
         Self {
             inner: self.inner.clone(),
             shared: Arc::clone(&self.shared),
-            grpc: Arc::clone(&self.grpc),
         }
     }
 }
