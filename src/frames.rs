@@ -70,6 +70,22 @@ impl Frames {
             Repr::Many(many) => many.bytes,
         }
     }
+
+    /// The only frame, or an empty one if there is none; themselves if they are many.
+    pub(crate) fn into_one(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Repr::One(frame) => Ok(frame),
+            Repr::Many(_) => Err(self),
+        }
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<Bytes> {
+        match self.0 {
+            Repr::One(frame) if frame.is_empty() => Vec::new(),
+            Repr::One(frame) => vec![frame],
+            Repr::Many(many) => many.frames,
+        }
+    }
 }
 
 #[derive(Clone)]

@@ -52,7 +52,7 @@ impl<S, Svc> Carried<S, Svc> {
             unreachable!("called once")
         };
         parts.extensions.insert(Idempotency::new(flight));
-        service.call(Request::from_parts(parts, RequestBody::held(received)))
+        service.call(Request::from_parts(parts, RequestBody::whole(received)))
     }
 
     pub(super) fn keep(&mut self, answer: response::Parts) {

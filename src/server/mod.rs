@@ -193,6 +193,7 @@ mod service;
 mod settings;
 mod settle;
 mod stage;
+mod whole;
 
 #[cfg(feature = "axum")]
 pub use self::axum::MissingIdempotency;

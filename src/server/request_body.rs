@@ -15,7 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, response_body::at_least};
+use super::{BoxError, whole::Whole};
 use crate::{
     fingerprint::{Fingerprint, FingerprintState},
     frames::Frames,
@@ -158,7 +158,7 @@ pin_project! {
     #[project = KindProj]
     enum Kind<B> {
         Passed { #[pin] body: B },
-        Held { received: Received, next: usize, left: u64 },
+        Whole { whole: Whole },
     }
 }
 
@@ -172,18 +172,14 @@ impl<B> RequestBody<B> {
     pub(super) fn incoming(body: Incoming<B>) -> Self {
         match body {
             Incoming::Arriving(body) => Self::passed(body),
-            Incoming::Arrived(received) => Self::held(*received),
+            Incoming::Arrived(received) => Self::whole(*received),
         }
     }
 
-    pub(super) fn held(received: Received) -> Self {
-        let left = received.frames.bytes();
+    pub(super) fn whole(received: Received) -> Self {
+        let whole = Whole::new(received.frames, received.trailers);
         Self {
-            kind: Kind::Held {
-                received,
-                next: 0,
-                left,
-            },
+            kind: Kind::Whole { whole },
         }
     }
 }
@@ -201,39 +197,21 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.project().kind.project() {
             KindProj::Passed { body } => body.poll_frame(cx),
-            KindProj::Held {
-                received,
-                next,
-                left,
-            } => {
-                if let Some(frame) = received.frames.as_slice().get(*next) {
-                    *next += 1;
-                    *left -= frame.len() as u64;
-                    return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
-                }
-                Poll::Ready(
-                    received
-                        .trailers
-                        .take()
-                        .map(|trailers| Ok(Frame::trailers(*trailers))),
-                )
-            }
+            KindProj::Whole { whole } => Poll::Ready(whole.next().map(Ok)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Passed { body } => body.is_end_stream(),
-            Kind::Held { received, left, .. } => *left == 0 && received.trailers.is_none(),
+            Kind::Whole { whole } => whole.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Passed { body } => body.size_hint(),
-            // With an exact size HTTP/1.1 would pass on a `Content-Length`, and no trailers.
-            Kind::Held { received, left, .. } if received.trailers.is_some() => at_least(*left),
-            Kind::Held { left, .. } => SizeHint::with_exact(*left),
+            Kind::Whole { whole } => whole.size_hint(),
         }
     }
 }
