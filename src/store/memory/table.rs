@@ -369,6 +369,25 @@ mod tests {
         assert_eq!(table.looks(), 0);
     }
 
+    /// Also beside a key that is held.
+    #[tokio::test(start_paused = true)]
+    async fn looks_at_leases_that_ended_do_not_pile_up() {
+        let table = table();
+        for number in 0..1000 {
+            let key = key(number);
+            let claim = Claim::new(&key, REQUEST).lease_for(seconds(86_400));
+            let lease = acquire(&table, &claim);
+            if number >= 10 {
+                table.release(&lease);
+            }
+        }
+        // Ten that are held, as many again, and what each of the two shards may leave.
+        assert!(table.looks() <= 20 + 2 * 16, "{} looks", table.looks());
+        advance(seconds(86_401)).await;
+        table.sweep();
+        assert_eq!(table.looks(), 10);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_key_that_lives_on_has_one_item() {
         let table = table();
