@@ -9,28 +9,26 @@ use crate::{
     store::{Claimed, Lease, Standing},
 };
 
-/// What to do with a request.
+/// What to do with a request that may not run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
-    /// Run it, under this lease.
-    Proceed(Lease),
     /// Answer from the record.
     Replay(Record),
     /// Refuse it; the reason may last this long.
     Reject(RejectionKind, Option<Duration>),
 }
 
-/// What to do with a request whose claim found `claimed`.
-pub(crate) fn on_claim(claimed: Claimed, fingerprint: Fingerprint) -> Verdict {
-    match claimed {
-        Claimed::Acquired(lease) => Verdict::Proceed(lease),
+/// What to do with a request whose claim found `claimed`: run it under this lease, or not.
+pub(crate) fn on_claim(claimed: Claimed, fingerprint: Fingerprint) -> Result<Lease, Verdict> {
+    Err(match claimed {
+        Claimed::Acquired(lease) => return Ok(lease),
         Claimed::Completed { record, .. } => on_record(record, fingerprint),
         Claimed::InFlight { remaining, .. } => {
             Verdict::Reject(RejectionKind::InFlight, Some(remaining))
         }
         Claimed::Mismatch => Verdict::Reject(RejectionKind::Conflict, None),
         Claimed::Unknown => Verdict::Reject(RejectionKind::OutcomeUnknown, None),
-    }
+    })
 }
 
 /// What to answer to one who executed and then lost the lease: never the own answer.
@@ -101,7 +99,6 @@ mod tests {
         };
         let reject = |kind| Verdict::Reject(kind, None);
         let table = [
-            (Claimed::Acquired(lease.clone()), Verdict::Proceed(lease)),
             (completed(answer(ASKED)), Verdict::Replay(answer(ASKED))),
             (completed(answer(OTHER)), reject(RejectionKind::Conflict)),
             (
@@ -124,8 +121,10 @@ mod tests {
             (Claimed::Unknown, reject(RejectionKind::OutcomeUnknown)),
         ];
         for (found, expected) in table {
-            assert_eq!(on_claim(found, ASKED), expected);
+            assert_eq!(on_claim(found, ASKED), Err(expected));
         }
+        let won = Claimed::Acquired(lease.clone());
+        assert_eq!(on_claim(won, ASKED), Ok(lease));
     }
 
     #[test]

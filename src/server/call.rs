@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -80,21 +80,22 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (config, verb, key) = (this.config, *this.verb, *this.key);
-        let result = match this.sent.poll(cx) {
-            Poll::Ready(result) => result,
-            Poll::Pending => {
-                ready!(this.limit.poll(cx));
-                Err(StoreError::unknown(NoAnswer(this.limit.after)))
+        // Looked at where it is, as it is large.
+        let mut polled = this.sent.poll(cx);
+        if polled.is_pending() {
+            if this.limit.poll(cx).is_pending() {
+                return polled;
             }
-        };
+            polled = Poll::Ready(Err(StoreError::unknown(NoAnswer(this.limit.after))));
+        }
         if let Some(began) = this.began {
             let elapsed = began.elapsed();
             config.emit(&Event::StoreCalled { verb, elapsed });
         }
-        if let Err(error) = &result {
+        if let Poll::Ready(Err(error)) = &polled {
             config.emit(&Event::StoreFailed { key, verb, error });
         }
-        Poll::Ready(result)
+        polled
     }
 }
 

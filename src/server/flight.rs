@@ -49,28 +49,25 @@ impl Flight {
         clock: &Clock,
         sent: Instant,
     ) -> Self {
-        let flight = Self {
+        let (deadline, renew_at) = terms(&lease, clock, sent);
+        Self {
             key,
             lease,
             config,
             stage: AtomicU8::new(HELD),
-            deadline: AtomicU64::new(0),
-            renew_at: AtomicU64::new(0),
+            deadline: AtomicU64::new(deadline),
+            renew_at: AtomicU64::new(renew_at),
             lost: AtomicBool::new(false),
             losing: Notify::new(),
             renewing: AtomicBool::new(false),
-        };
-        flight.renewed(clock, sent);
-        flight
+        }
     }
 
     /// The lease counts anew from the moment the call that renewed it was sent.
     pub(super) fn renewed(&self, clock: &Clock, sent: Instant) {
-        let (sent, lease) = (clock.at(sent), millis(self.lease.duration()));
-        self.deadline
-            .store(sent.saturating_add(lease), Ordering::Relaxed);
-        self.renew_at
-            .store(sent.saturating_add(lease / 3), Ordering::Relaxed);
+        let (deadline, renew_at) = terms(&self.lease, clock, sent);
+        self.deadline.store(deadline, Ordering::Relaxed);
+        self.renew_at.store(renew_at, Ordering::Relaxed);
     }
 
     /// How long after it was renewed a lease is renewed again, and how long that may take.
@@ -164,6 +161,12 @@ impl Flight {
     pub(super) fn is_settled(&self) -> bool {
         self.stage.load(Ordering::SeqCst) == SETTLED
     }
+}
+
+/// When a lease lapses that counts from `sent`, and when it is to be renewed.
+fn terms(lease: &Lease, clock: &Clock, sent: Instant) -> (u64, u64) {
+    let (sent, lease) = (clock.at(sent), millis(lease.duration()));
+    (sent.saturating_add(lease), sent.saturating_add(lease / 3))
 }
 
 impl fmt::Debug for Flight {

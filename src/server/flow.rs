@@ -1,43 +1,50 @@
 //! One keyed request from end to end.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response, request::Parts, response};
 use http_body::Body;
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
     BoxError,
     admission::Operation,
-    call::within,
-    carried::Carried,
-    claim::{claim, claim_again, claim_until},
-    config::{Config, StoreFailure},
+    ask::{Asked, ask},
+    call::{Within, within},
+    config::Config,
+    context::Idempotency,
     flight::Flight,
-    follow::{Followed, Patience},
-    future::Flow,
-    gather::{Panic, caught},
-    inflight::{self, Entered, Turn},
-    lease::Held,
+    future::{Flow, run_on},
+    gather::{Caught, Gather, Gathered, Panic, gather},
+    inflight::Turn,
+    lease::{Held, Settled},
     node::Node,
-    outcome::settle,
     pledge,
-    recording::LiveAnswer,
     reply::Protection,
-    request_body::{Incoming, RequestBody, receive},
+    request_body::{Incoming, Receive, Received, RequestBody, receive},
     response_body::ResponseBody,
-    stage::{Next, Way, then},
+    settle::{Head, settle_unkept, settle_unread, settle_whole},
 };
 use crate::{
     event::{Cause, Event},
     fingerprint::Fingerprint,
+    frames::Frames,
     key::Key,
+    policy::{Directive, Outcome},
+    record::Record,
     record_key::RecordKey,
     rejection::RejectionKind,
-    store::{Claim, Claimed, Fence, Lease, Store, StoreError, StoreErrorKind},
-    verdict::{self, Verdict},
+    store::{Claim, Fence, Lease, Store},
+    verdict::Verdict,
 };
 
 /// What the requests of one service share.
@@ -49,9 +56,8 @@ pub(super) struct Shared<S> {
 
 pub(super) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
-/// The way of a keyed request: it arrives, asks whether it may run, runs, and is settled.
-/// It may be dropped while its body arrives and while it waits for another; once it claims,
-/// it is pledged to run to its end.
+/// The way of a keyed request. It may be dropped while its body arrives and while it waits
+/// for another; once it claims, it is pledged to run to its end.
 pub(super) fn run<S, Svc, ReqB, ResB>(
     shared: Arc<Shared<S>>,
     service: Svc,
@@ -73,143 +79,301 @@ where
     let fingerprint = shared.config.begin_fingerprint(&parts);
     let arriving = receive(body, shared.config.max_request_body, fingerprint);
     let arriving = within(shared.config.body_deadline, arriving);
-    let way = then(arriving, move |carried: &mut Carried<S, Svc>, arrived| {
-        let (received, fingerprint) = match arrived.unwrap_or(Err(RejectionKind::BodyTimeout)) {
-            Ok(arrived) => arrived,
-            Err(kind) => return Next::Done(Ok(carried.reply(Verdict::Reject(kind, None)))),
-        };
-        let asking = ask(Arc::clone(&carried.shared), carried.key, fingerprint);
-        let asked = move |carried: &mut Carried<S, Svc>, asked| match asked {
-            Asked::MayRun(turn, lease, sent) => {
-                let held = carried.shared.hold(turn, key, lease, sent);
-                let flight = Arc::clone(held.flight());
-                let running = caught(|| carried.call(received, flight));
-                let ran = move |carried: &mut Carried<S, Svc>, ran| match ran {
-                    Ok(Ok(response)) => settle(carried, held, fingerprint, response),
-                    failed => Next::Aside(Box::pin(give_up(held, failed))),
-                };
-                Next::On(then(running, ran))
-            }
-            Asked::Unprotected => {
-                // One that followed has not claimed.
-                pledge::give();
-                let shared = Arc::clone(&carried.shared);
-                let flight = shared.unprotected(key, &carried.key, fingerprint);
-                let running = carried.call(received, flight);
-                Next::Aside(Box::pin(shared.answer_unprotected(running)))
-            }
-            Asked::Answered(verdict) => Next::Done(Ok(carried.reply(verdict))),
-            Asked::Join(answer) => Next::Done(Ok(carried.shared.join(&carried.key, &answer))),
-        };
-        Next::On(then(asking, asked))
-    });
-    Way::new(Carried::new(shared, record_key, service, parts), way)
+    let name = Some(key);
+    Way {
+        stage: Stage::Arriving { arriving, name },
+        shared,
+        key: record_key,
+        message: Message::Request(service, parts),
+        ask: ask::<S>,
+        settle: settle_whole::<S>,
+    }
 }
 
-/// What became of the question whether a request may run.
-enum Asked<S: Store> {
-    /// Under this lease, won by a claim that was sent then.
-    MayRun(Turn<S>, Lease, Instant),
-    /// The store cannot be reached, and this route chose to run all the same.
-    Unprotected,
-    /// It may not.
-    Answered(Verdict),
-    /// The answer is there, and still grows.
-    Join(Arc<LiveAnswer>),
+pin_project! {
+    /// See [`run`]. Not an `async fn`, which keeps room for all that it was ever given, and for
+    /// each argument of what it awaits twice: it would be twice as large.
+    struct Way<S, Svc, ReqB, F, ResB, E, AskFn, A, SettleFn, R>
+    where
+        S: Store,
+    {
+        #[pin]
+        stage: Stage<S, ReqB, A, F, ResB, R, Answered<ResB, E>>,
+        shared: Arc<Shared<S>>,
+        key: RecordKey,
+        // Not moved from stage to stage, as it is large.
+        message: Message<Svc>,
+        // These make the futures that have no name.
+        ask: AskFn,
+        settle: SettleFn,
+    }
 }
 
-/// Leads the requests with one key, or follows the one that does, until it is clear what
-/// to do.
-#[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
-fn ask<S: Store>(
-    shared: Arc<Shared<S>>,
-    key: RecordKey,
-    fingerprint: Fingerprint,
-) -> impl Future<Output = Asked<S>> + Send {
-    async move {
-        let patience = &mut Patience::new(&shared.node, &shared.config);
-        let mut turn = loop {
-            let leader = match Turn::enter(&shared.node, &key, fingerprint) {
-                Entered::Leads(turn) => break turn,
-                Entered::Follows(leader) => leader,
-            };
-            // Boxed, as all that is rare: it would make room for itself in every request.
-            match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
-                Followed::Alone => {}
-                Followed::Verdict(verdict) => return Asked::Answered(verdict),
-                Followed::Join(answer) => return Asked::Join(answer),
-                Followed::Unprotected => return Asked::Unprotected,
-            }
-        };
-        let verdict = match shared.lead(&turn, &key, fingerprint, patience).await {
-            Ok((Verdict::Proceed(lease), sent)) => return Asked::MayRun(turn, lease, sent),
-            Ok((verdict, _)) => verdict,
-            Err(error) => {
-                let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
-                // A record that cannot be read says that the operation ran: who follows has
-                // to see that, and not an outage.
-                let is_corrupt = error.kind() == StoreErrorKind::Corrupt;
-                turn.end(|| Some(verdict.clone()).filter(|_| !is_corrupt));
-                if !is_corrupt && shared.config.store_failure == StoreFailure::DangerProceed {
-                    return Asked::Unprotected;
+pin_project! {
+    /// How far a request has come, and what it needs from there on.
+    #[project = StageProj]
+    enum Stage<S, ReqB, A, F, ResB, R, T>
+    where
+        S: Store,
+    {
+        // Its body arrives.
+        Arriving {
+            #[pin]
+            arriving: Within<Receive<ReqB>>,
+            name: Option<Key>,
+        },
+        // It asks whether it may run.
+        Asking {
+            #[pin]
+            asking: A,
+            received: Received,
+            fingerprint: Fingerprint,
+        },
+        // The inner service is at it.
+        Running {
+            #[pin]
+            running: Caught<F>,
+            held: Option<Held<S>>,
+            fingerprint: Fingerprint,
+        },
+        // The body of the answer comes, which is to be recorded.
+        Gathering {
+            #[pin]
+            gathering: Gather<ResB>,
+            held: Option<Held<S>>,
+            fingerprint: Fingerprint,
+            directive: Option<Directive>,
+        },
+        Recording {
+            #[pin]
+            recording: R,
+        },
+        // On a way that is rare, and would make room for itself in every request.
+        Aside { aside: Pin<Box<dyn Future<Output = T> + Send>> },
+    }
+}
+
+impl<S, Svc, ReqB, ResB, AskFn, A, SettleFn, R> Future
+    for Way<S, Svc, ReqB, Svc::Future, ResB, Svc::Error, AskFn, A, SettleFn, R>
+where
+    S: Store,
+    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
+    Svc::Future: Send,
+    Svc::Error: Send + 'static,
+    ReqB: Body<Data = Bytes> + 'static,
+    ReqB::Error: Into<BoxError>,
+    ResB: Body<Data = Bytes> + Send + 'static,
+    ResB::Error: Into<BoxError>,
+    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint) -> A,
+    A: Future<Output = Asked<S>>,
+    SettleFn: Fn(Held<S>, Head, Frames, Option<&HeaderMap>) -> R,
+    R: Future<Output = (Settled, Record)>,
+{
+    type Output = Answered<ResB, Svc::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let way = self.project();
+        let (mut stage, message) = (way.stage, way.message);
+        let (shared, key) = (way.shared, way.key);
+        loop {
+            match stage.as_mut().project() {
+                StageProj::Arriving { arriving, name } => {
+                    let arrived = ready!(arriving.poll(cx));
+                    match arrived.unwrap_or(Err(RejectionKind::BodyTimeout)) {
+                        Ok((received, fingerprint)) => {
+                            let (shared, name) = (Arc::clone(shared), once(name));
+                            stage.set(Stage::Asking {
+                                asking: (way.ask)(shared, *key, name, fingerprint),
+                                received,
+                                fingerprint,
+                            });
+                        }
+                        Err(kind) => {
+                            let verdict = Verdict::Reject(kind, None);
+                            return Poll::Ready(Ok(shared.reply(key, verdict)));
+                        }
+                    }
                 }
-                return Asked::Answered(verdict);
+                StageProj::Asking {
+                    asking,
+                    received,
+                    fingerprint,
+                } => match ready!(asking.poll(cx)) {
+                    Asked::MayRun(held) => {
+                        let flight = Arc::clone(held.flight());
+                        let (received, fingerprint) = (mem::take(received), *fingerprint);
+                        let mut held = Some(held);
+                        let called = catch_unwind(AssertUnwindSafe(|| {
+                            let running = Caught::new(message.call(received, flight));
+                            let held = held.take();
+                            stage.set(Stage::Running {
+                                running,
+                                held,
+                                fingerprint,
+                            });
+                        }));
+                        if let (Err(panic), Some(held)) = (called, held) {
+                            stage.set(Stage::aside(give_up(held, Err(panic))));
+                        }
+                    }
+                    Asked::Unprotected(name) => {
+                        // One that followed has not claimed.
+                        pledge::give();
+                        let flight = shared.unprotected(name, key, *fingerprint);
+                        let running = message.call(mem::take(received), flight);
+                        let answering = Arc::clone(shared).answer_unprotected(running);
+                        stage.set(Stage::aside(answering));
+                    }
+                    Asked::Answered(verdict) => return Poll::Ready(Ok(shared.reply(key, verdict))),
+                    Asked::Join(answer) => return Poll::Ready(Ok(shared.join(key, &answer))),
+                },
+                StageProj::Running {
+                    running,
+                    held,
+                    fingerprint,
+                } => {
+                    let ran = ready!(running.poll(cx));
+                    let (held, fingerprint) = (once(held), *fingerprint);
+                    let Ok(Ok(response)) = ran else {
+                        stage.set(Stage::aside(give_up(held, ran)));
+                        continue;
+                    };
+                    let (answer, body) = response.into_parts();
+                    let answer = message.answer(answer);
+                    match shared.decide(answer) {
+                        Ok(Some(told)) if told.outcome() != Outcome::Record => {
+                            let head = shared.head(fingerprint, answer, Some(told));
+                            let answer = message.respond(ResponseBody::passed(body));
+                            let settling = settle_unread(held, head, told.outcome());
+                            let giving = shared.give_after(*key, settling, fingerprint, answer);
+                            stage.set(Stage::aside(giving));
+                        }
+                        Ok(directive) => stage.set(Stage::Gathering {
+                            gathering: gather(body, shared.config.max_response_body),
+                            held: Some(held),
+                            fingerprint,
+                            directive,
+                        }),
+                        // Nobody decided: as when the handler itself panics.
+                        Err(panic) => stage.set(Stage::aside(give_up(held, Err(panic)))),
+                    }
+                }
+                StageProj::Gathering {
+                    gathering,
+                    held,
+                    fingerprint,
+                    directive,
+                } => {
+                    let gathered = ready!(gathering.poll(cx));
+                    let (held, fingerprint) = (once(held), *fingerprint);
+                    let head = shared.head(fingerprint, message.head(), *directive);
+                    match gathered {
+                        Gathered::Whole(frames, trailers) => {
+                            let trailers = trailers.as_deref();
+                            stage.set(Stage::Recording {
+                                recording: (way.settle)(held, head, frames, trailers),
+                            });
+                        }
+                        Gathered::Live(frames, body) => {
+                            let answer = message.take_answer();
+                            let answer = shared.go_live(held, head, answer, frames, body);
+                            return Poll::Ready(Ok(answer));
+                        }
+                        Gathered::Unkept(cause, frames, rest) => {
+                            let answer = message.respond(ResponseBody::begun(&frames, rest));
+                            let settling = settle_unkept(held, head, cause);
+                            let giving = shared.give_after(*key, settling, fingerprint, answer);
+                            stage.set(Stage::aside(giving));
+                        }
+                    }
+                }
+                StageProj::Recording { recording } => {
+                    let (settled, record) = ready!(recording.poll(cx));
+                    let answer = message.take_answer();
+                    return Poll::Ready(Ok(shared.give(key, answer, settled, record)));
+                }
+                StageProj::Aside { aside } => return aside.as_mut().poll(cx),
             }
+        }
+    }
+}
+
+impl<S: Store, ReqB, A, F, ResB, R, T> Stage<S, ReqB, A, F, ResB, R, T> {
+    fn aside(future: impl Future<Output = T> + Send + 'static) -> Self {
+        let aside = Box::pin(future);
+        Self::Aside { aside }
+    }
+}
+
+/// The head of the request, and then of its answer.
+enum Message<Svc> {
+    /// And the instance of the service that was polled ready.
+    Request(Svc, Parts),
+    Answer(response::Parts),
+    /// It was handed on.
+    Gone,
+}
+
+impl<Svc> Message<Svc> {
+    /// Calls the service, with the operation among the extensions of the request.
+    fn call<B>(&mut self, received: Received, flight: Arc<Flight>) -> Svc::Future
+    where
+        Svc: Service<Request<RequestBody<B>>>,
+    {
+        let Self::Request(mut service, mut parts) = mem::replace(self, Self::Gone) else {
+            unreachable!("called once")
         };
-        turn.end(|| Some(verdict.clone()));
-        Asked::Answered(verdict)
+        parts.extensions.insert(Idempotency::new(flight));
+        service.call(Request::from_parts(parts, RequestBody::whole(received)))
+    }
+
+    /// The answer has come.
+    fn answer(&mut self, answer: response::Parts) -> &mut response::Parts {
+        *self = Self::Answer(answer);
+        self.head()
+    }
+
+    fn head(&mut self) -> &mut response::Parts {
+        match self {
+            Self::Answer(answer) => answer,
+            Self::Request(..) | Self::Gone => unreachable!("it was answered"),
+        }
+    }
+
+    fn take_answer(&mut self) -> response::Parts {
+        match mem::replace(self, Self::Gone) {
+            Self::Answer(answer) => answer,
+            Self::Request(..) | Self::Gone => unreachable!("it was answered"),
+        }
+    }
+
+    fn respond<B>(&mut self, body: ResponseBody<B>) -> Response<ResponseBody<B>> {
+        Response::from_parts(self.take_answer(), body)
+    }
+}
+
+/// What a stage hands on when it is over.
+pub(super) fn once<T>(value: &mut Option<T>) -> T {
+    let value = value.take();
+    value.unwrap_or_else(|| unreachable!("polled after completion"))
+}
+
+impl<S, Svc, ReqB, F, ResB, E, AskFn, A, SettleFn, R> Flow
+    for Way<S, Svc, ReqB, F, ResB, E, AskFn, A, SettleFn, R>
+where
+    Self: Future + Send + 'static,
+    S: Store,
+{
+    fn detach(self: Pin<Box<Self>>) {
+        let way = self.as_ref().project_ref();
+        way.shared.config.emit(&Event::Detached { key: way.key });
+        let shared = Arc::clone(way.shared);
+        shared.node.tasks.spawn(run_on(self));
     }
 }
 
 impl<S: Store> Shared<S> {
-    /// Claims until it is clear what to do; also when the claim was sent.
-    #[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
-    fn lead(
-        &self,
-        turn: &Turn<S>,
-        key: &RecordKey,
-        fingerprint: Fingerprint,
-        patience: &mut Patience<'_, S>,
-    ) -> impl Future<Output = Result<(Verdict, Instant), StoreError>> {
-        async move {
-            loop {
-                pledge::give();
-                let sent = Instant::now();
-                let (node, config) = (&self.node, &self.config);
-                let ours = self.claim_for(key, fingerprint);
-                // Boxed, as all that is rare.
-                let claimed = match patience.deadline().filter(|until| *until > sent) {
-                    None => match claim(node, config, &ours).await {
-                        Ok(claimed) => claimed,
-                        Err(error) => Box::pin(claim_again(node, config, &ours, error)).await?,
-                    },
-                    Some(until) => {
-                        let claimed = Box::pin(claim_until(node, config, &ours, until));
-                        let Some(claimed) = claimed.await? else {
-                            let verdict = Verdict::Reject(RejectionKind::InFlight, Some(RETRY));
-                            return Ok((verdict, sent));
-                        };
-                        claimed
-                    }
-                };
-                if let Claimed::InFlight { fence, remaining } = claimed {
-                    if patience.may_wait() {
-                        pledge::take_back();
-                        turn.reach(inflight::Stage::Elsewhere(sent + remaining));
-                        Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
-                        // Never claimed because the time is over.
-                        if patience.may_wait() {
-                            turn.reach(inflight::Stage::Claiming);
-                            continue;
-                        }
-                    }
-                }
-                return Ok((verdict::on_claim(claimed, fingerprint), sent));
-            }
-        }
-    }
-
-    fn claim_for<'a>(&self, key: &'a RecordKey, fingerprint: Fingerprint) -> Claim<'a> {
+    pub(super) fn claim_for<'a>(&self, key: &'a RecordKey, fingerprint: Fingerprint) -> Claim<'a> {
         Claim::new(key, fingerprint)
             .lease_for(self.config.lease)
             .retained_for(self.config.retention)
@@ -217,7 +381,7 @@ impl<S: Store> Shared<S> {
     }
 
     /// Begins to look after a lease, under which the inner service may run now.
-    fn hold(&self, turn: Turn<S>, key: Key, lease: Lease, sent: Instant) -> Held<S> {
+    pub(super) fn hold(&self, turn: Turn<S>, key: Key, lease: Lease, sent: Instant) -> Held<S> {
         self.config.emit(&Event::Claimed {
             key: lease.key(),
             fence: lease.fence(),
@@ -275,9 +439,6 @@ pub(super) async fn give_up<S: Store, B, E>(
     let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
     answered.map(|response| response.map(ResponseBody::passed))
 }
-
-/// When to try again where nobody knows how long it will be.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cfg(all(test, feature = "memory"))]
 mod tests {

@@ -2,8 +2,9 @@
 
 use std::{
     any::Any,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, response_body::Rest};
+use super::{BoxError, flow::once, response_body::Rest};
 use crate::{event::Cause, frames::Frames};
 
 /// What a fresh response body turned out to be.
@@ -27,52 +28,70 @@ pub(super) enum Gathered<B> {
 
 /// Reads a body whose exact size is known and within the limit to its end; reads any other
 /// for as long as it has something at once.
-pub(super) async fn gather<B>(body: B, limit: u64) -> Gathered<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
+pub(super) fn gather<B: Body>(body: B, limit: u64) -> Gather<B> {
     match body.size_hint().exact() {
-        Some(size) if size <= limit => gather_known(body, size).await,
-        Some(_) => {
-            let rest = Rest::Body(Box::pin(body));
-            Gathered::Unkept(Cause::OverLimit, Frames::new(), rest)
-        }
-        None => gather_unknown(Box::pin(body), limit).await,
+        Some(size) if size <= limit => Gather::Known {
+            body,
+            gathering: Gathering::new(size),
+        },
+        Some(_) => Gather::OverLimit {
+            body: Some(Box::pin(body)),
+        },
+        None => Gather::Unknown {
+            body: Some(Box::pin(body)),
+            gathering: Gathering::new(limit),
+        },
     }
 }
 
-async fn gather_known<B>(body: B, size: u64) -> Gathered<B>
+pin_project! {
+    /// See [`gather`].
+    #[project = GatherProj]
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) enum Gather<B> {
+        Known { #[pin] body: B, gathering: Gathering },
+        Unknown { body: Option<Pin<Box<B>>>, gathering: Gathering },
+        OverLimit { body: Option<Pin<Box<B>>> },
+    }
+}
+
+impl<B> Future for Gather<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let mut body = pin!(body);
-    let mut gathering = Gathering::new(size);
-    match std::future::poll_fn(|cx| gathering.poll_step(body.as_mut(), cx)).await {
-        Step::End => Gathered::Whole(gathering.frames, gathering.trailers),
-        Step::Failed(error) => gathering.broken(error),
-        Step::TooLarge => gathering.broken(LongerThanAnnounced.into()),
-    }
-}
+    type Output = Gathered<B>;
 
-async fn gather_unknown<B>(mut body: Pin<Box<B>>, limit: u64) -> Gathered<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    let mut gathering = Gathering::new(limit);
-    let step = std::future::poll_fn(|cx| match gathering.poll_step(body.as_mut(), cx) {
-        Poll::Ready(step) => Poll::Ready(Some(step)),
-        Poll::Pending => Poll::Ready(None),
-    });
-    match step.await {
-        None => Gathered::Live(gathering.frames, body),
-        Some(Step::End) => Gathered::Whole(gathering.frames, gathering.trailers),
-        Some(Step::TooLarge) => {
-            Gathered::Unkept(Cause::OverLimit, gathering.frames, Rest::Body(body))
-        }
-        Some(Step::Failed(error)) => gathering.broken(error),
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Gathered<B>> {
+        Poll::Ready(match self.project() {
+            GatherProj::Known { body, gathering } => {
+                let step = ready!(gathering.poll_step(body, cx));
+                let gathering = mem::take(gathering);
+                match step {
+                    Step::End => Gathered::Whole(gathering.frames, gathering.trailers),
+                    Step::Failed(error) => gathering.broken(error),
+                    Step::TooLarge => gathering.broken(LongerThanAnnounced.into()),
+                }
+            }
+            GatherProj::Unknown { body, gathering } => {
+                let mut body = once(body);
+                let step = gathering.poll_step(body.as_mut(), cx);
+                let gathering = mem::take(gathering);
+                match step {
+                    Poll::Pending => Gathered::Live(gathering.frames, body),
+                    Poll::Ready(Step::End) => Gathered::Whole(gathering.frames, gathering.trailers),
+                    Poll::Ready(Step::TooLarge) => {
+                        let rest = Rest::Body(body);
+                        Gathered::Unkept(Cause::OverLimit, gathering.frames, rest)
+                    }
+                    Poll::Ready(Step::Failed(error)) => gathering.broken(error),
+                }
+            }
+            GatherProj::OverLimit { body } => {
+                let rest = Rest::Body(once(body));
+                Gathered::Unkept(Cause::OverLimit, Frames::new(), rest)
+            }
+        })
     }
 }
 
@@ -86,7 +105,8 @@ enum Step {
     Failed(BoxError),
 }
 
-struct Gathering {
+#[derive(Default)]
+pub(super) struct Gathering {
     frames: Frames,
     /// Boxed, as hardly any answer has them.
     trailers: Option<Box<HeaderMap>>,
@@ -155,21 +175,19 @@ where
 #[error("the response body panicked")]
 struct BodyPanicked;
 
-/// The output of the future that `make` makes, or what one of the two panicked with.
-pub(super) fn caught<F: Future>(make: impl FnOnce() -> F) -> Caught<F> {
-    match catch_unwind(AssertUnwindSafe(make)) {
-        Ok(future) => Caught::Made { future },
-        Err(panic) => Caught::Panicked { panic: Some(panic) },
+pin_project! {
+    /// The output of a future, or what it panicked with. Not an `async fn`, which would hold its
+    /// future twice.
+    #[must_use = "futures do nothing unless polled"]
+    pub(super) struct Caught<F> {
+        #[pin]
+        future: F,
     }
 }
 
-pin_project! {
-    /// See [`caught`]. Not an `async fn`, which would hold its future twice.
-    #[project = CaughtProj]
-    #[must_use = "futures do nothing unless polled"]
-    pub(super) enum Caught<F> {
-        Made { #[pin] future: F },
-        Panicked { panic: Option<Panic> },
+impl<F> Caught<F> {
+    pub(super) fn new(future: F) -> Self {
+        Self { future }
     }
 }
 
@@ -180,11 +198,8 @@ impl<F: Future> Future for Caught<F> {
     type Output = Result<F::Output, Panic>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = match self.project() {
-            CaughtProj::Made { future } => catch_unwind(AssertUnwindSafe(|| future.poll(cx))),
-            CaughtProj::Panicked { panic } => panic.take().map_or(Ok(Poll::Pending), Err),
-        };
-        match polled {
+        let future = self.project().future;
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
         }

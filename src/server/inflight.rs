@@ -162,21 +162,26 @@ impl Leaders {
     }
 
     /// Replaces the stage of the leader `id`.
-    fn set(&self, key: &RecordKey, id: u64, stage: Stage) {
+    pub(super) fn set(&self, key: &RecordKey, id: NonZeroU64, stage: Stage) {
         let mut shard = self.shard(key);
-        if let Some(slot) = shard.get_mut(key).filter(|slot| slot.id == id) {
+        if let Some(slot) = shard.get_mut(key).filter(|slot| slot.id == id.get()) {
             slot.tell(|| stage.clone());
             slot.stage = stage;
         }
     }
 
     /// Removes the leader `id`, which came to this.
-    fn remove(&self, key: &RecordKey, id: u64, verdict: impl FnOnce() -> Option<Verdict>) {
+    pub(super) fn remove(
+        &self,
+        key: &RecordKey,
+        id: NonZeroU64,
+        verdict: impl FnOnce() -> Option<Verdict>,
+    ) {
         let mut shard = self.shard(key);
         let Entry::Occupied(stands) = shard.entry(*key) else {
             return;
         };
-        if stands.get().id == id {
+        if stands.get().id == id.get() {
             let slot = stands.remove();
             drop(shard);
             slot.tell(|| Stage::Over(verdict()));
@@ -248,17 +253,22 @@ impl<S: Store> Turn<S> {
         &self.node
     }
 
+    /// Leaves its leadership, which goes on, to another.
+    pub(super) fn hand_on(mut self) -> (Arc<Node<S>>, Option<NonZeroU64>) {
+        (Arc::clone(&self.node), self.id.take())
+    }
+
     /// Tells the followers how far it has come.
     pub(super) fn reach(&self, stage: Stage) {
         if let Some(id) = self.id {
-            self.node.leaders.set(&self.key, id.get(), stage);
+            self.node.leaders.set(&self.key, id, stage);
         }
     }
 
     /// Tells the followers what it came to.
     pub(super) fn end(&mut self, verdict: impl FnOnce() -> Option<Verdict>) {
         if let Some(id) = self.id.take() {
-            self.node.leaders.remove(&self.key, id.get(), verdict);
+            self.node.leaders.remove(&self.key, id, verdict);
         }
     }
 }

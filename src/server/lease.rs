@@ -2,6 +2,7 @@
 
 use std::{
     cmp,
+    num::NonZeroU64,
     pin::Pin,
     sync::{
         Arc,
@@ -24,8 +25,9 @@ use crate::{
     event::{Cause, Event, Verb},
     fingerprint::Fingerprint,
     record::Record,
+    record_key::RecordKey,
     store::{Completion, Standing, Store, StoreError, StoreErrorKind},
-    verdict,
+    verdict::{self, Verdict},
 };
 
 /// How an operation ended in the store.
@@ -46,8 +48,10 @@ pub(super) enum Settled {
 
 /// A lease that this process holds and renews, until it is completed, released or dropped.
 pub(super) struct Held<S: Store> {
-    turn: Turn<S>,
+    node: Arc<Node<S>>,
     flight: Arc<Flight>,
+    /// Among the leaders; `None` once it has ended.
+    id: Option<NonZeroU64>,
 }
 
 impl<S: Store> Held<S> {
@@ -55,17 +59,32 @@ impl<S: Store> Held<S> {
     pub(super) fn new(turn: Turn<S>, flight: Arc<Flight>) -> Self {
         turn.reach(Stage::Executing(Arc::clone(&flight)));
         turn.node().look_after(&flight);
-        Self { turn, flight }
+        let (node, id) = turn.hand_on();
+        Self { node, flight, id }
     }
 
     /// The answer is there, and still grows.
     pub(super) fn go_live(&self, answer: LiveAnswer) {
         let flight = Arc::clone(&self.flight);
-        self.turn.reach(Stage::Live(flight, Arc::new(answer)));
+        if let Some(id) = self.id {
+            let stage = Stage::Live(flight, Arc::new(answer));
+            self.node.leaders.set(self.key(), id, stage);
+        }
+    }
+
+    /// Tells the followers what it came to.
+    fn end(&mut self, verdict: impl FnOnce() -> Option<Verdict>) {
+        if let Some(id) = self.id.take() {
+            self.node.leaders.remove(self.key(), id, verdict);
+        }
     }
 
     pub(super) fn flight(&self) -> &Arc<Flight> {
         &self.flight
+    }
+
+    pub(super) fn key(&self) -> &RecordKey {
+        self.flight.lease.key()
     }
 
     /// Ends the lease with `record`; sent again for as long as the lease lives, or would
@@ -86,7 +105,7 @@ impl<S: Store> Held<S> {
             None => Box::pin(self.send_again(record, retention)).await,
         };
         match settled {
-            Settled::Kept => self.turn.end(|| Some(verdict::of_record(record.clone()))),
+            Settled::Kept => self.end(|| Some(verdict::of_record(record.clone()))),
             Settled::RolledBack => self.free().await,
             Settled::Lost(_) | Settled::Unrecorded | Settled::Unconfirmed => {}
         }
@@ -118,7 +137,7 @@ impl<S: Store> Held<S> {
         record: &'a Record,
         retention: Duration,
     ) -> Call<'a, impl Future<Output = Result<Completion, StoreError>>> {
-        let (lease, store) = (&self.flight.lease, &self.turn.node().store);
+        let (lease, store) = (&self.flight.lease, &self.node.store);
         let sent = store.complete(lease, record, retention);
         call(&self.flight.config, Verb::Complete, lease.key(), sent)
     }
@@ -170,7 +189,7 @@ impl<S: Store> Held<S> {
     async fn send_release(&mut self, cause: Cause) -> Settled {
         let mut pause = FIRST_PAUSE;
         for _ in 0..self.flight.config.store_attempts {
-            let (node, flight) = (self.turn.node(), &self.flight);
+            let (node, flight) = (&self.node, &self.flight);
             let released = release(node, &flight.config, &flight.lease, cause).await;
             if let Some(settled) = self.heed(released) {
                 return settled;
@@ -180,9 +199,9 @@ impl<S: Store> Held<S> {
             }
         }
         // Not renewed any more.
-        self.turn.end(|| None);
+        self.end(|| None);
         self.flight.settled();
-        let node = self.turn.node();
+        let node = &self.node;
         let insisting = release_in_the_end(Arc::clone(node), Arc::clone(&self.flight), cause);
         node.tasks.spawn(insisting);
         Settled::Kept
@@ -206,7 +225,7 @@ impl<S: Store> Held<S> {
 
     /// Waits before the next resend; `false` if the lease has lapsed.
     async fn pause(&self, pause: &mut Duration) -> bool {
-        let remaining = self.flight.remaining(&self.turn.node().clock);
+        let remaining = self.flight.remaining(&self.node.clock);
         Box::pin(time::sleep(cmp::min(*pause, remaining))).await;
         *pause = cmp::min(*pause * 2, LONGEST_PAUSE);
         remaining > Duration::ZERO
@@ -222,6 +241,7 @@ impl<S: Store> Drop for Held<S> {
             let key = self.flight.lease.key();
             self.flight.config.emit(&Event::Abandoned { key });
         }
+        self.end(|| None);
     }
 }
 

@@ -164,11 +164,11 @@
 //! At shutdown call [`drain`](IdempotencyLayer::drain).
 
 mod admission;
+mod ask;
 #[cfg(feature = "axum")]
 mod axum;
 mod by_fn;
 mod call;
-mod carried;
 mod claim;
 mod config;
 pub(crate) mod context;
@@ -192,7 +192,6 @@ mod response_body;
 mod service;
 mod settings;
 mod settle;
-mod stage;
 mod whole;
 
 #[cfg(feature = "axum")]

@@ -8,131 +8,40 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_LENGTH, response::Parts};
+use http::{
+    Response, StatusCode,
+    header::{CONTENT_LENGTH, TRAILER},
+    response::Parts,
+};
 use http_body::Body;
 
 use super::{
     BoxError,
-    carried::Carried,
-    flow::{Answered, Shared, give_up},
-    gather::{Gathered, Panic, gather},
+    flow::{Answered, Shared},
+    gather::Panic,
     lease::{Held, Settled},
     pump::Pump,
     recording::{LiveAnswer, Recording},
     reply::Protection,
     response_body::ResponseBody,
-    settle::{Decided, Head, settle_unkept, settle_unread, settle_whole},
-    stage::{Next, Stage, last, then},
+    settle::{Decided, Head},
 };
 use crate::{
     fingerprint::Fingerprint,
     frames::Frames,
-    policy::{Directive, Outcome},
+    policy::Directive,
+    record::Record,
     record_key::RecordKey,
     rejection::RejectionKind,
     store::Store,
     verdict::{self, Verdict},
 };
 
-/// Decides what becomes of an answer, and sees to it.
-pub(super) fn settle<S, Svc, B, E>(
-    carried: &mut Carried<S, Svc>,
-    held: Held<S>,
-    fingerprint: Fingerprint,
-    response: Response<B>,
-) -> Next<impl Stage<Carried<S, Svc>, Output = Answered<B, E>> + use<S, Svc, B, E>, Answered<B, E>>
-where
-    S: Store,
-    Svc: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    E: Send + 'static,
-{
-    let shared = Arc::clone(&carried.shared);
-    let (mut parts, body) = response.into_parts();
-    parts.headers.remove(&shared.config.contract.replay_header);
-    let directive = match shared.decide(&parts) {
-        Ok(directive) => directive,
-        // Nobody decided: as when the handler itself panics.
-        Err(panic) => return Next::Aside(Box::pin(give_up(held, Err(panic)))),
-    };
-    let head = shared.head(fingerprint, &parts, directive);
-    carried.keep(parts);
-    let outcome = directive.map_or(Outcome::Record, |directive| directive.outcome());
-    if outcome != Outcome::Record {
-        let answer = carried.answer(ResponseBody::passed(body));
-        let settling = settle_unread(held, head, outcome);
-        return Next::Aside(aside(carried, settling, fingerprint, answer));
-    }
-    let gathering = gather(body, shared.config.max_response_body);
-    let gathered = move |carried: &mut Carried<S, Svc>, gathered| {
-        settle_gathered(carried, held, head, gathered)
-    };
-    Next::On(then(gathering, gathered))
-}
-
-/// Settles an answer that is to be recorded, as far as its body is there.
-fn settle_gathered<S, Svc, B, E>(
-    carried: &mut Carried<S, Svc>,
-    held: Held<S>,
-    head: Head,
-    gathered: Gathered<B>,
-) -> Next<impl Stage<Carried<S, Svc>, Output = Answered<B, E>> + use<S, Svc, B, E>, Answered<B, E>>
-where
-    S: Store,
-    Svc: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    E: Send + 'static,
-{
-    let fingerprint = head.fingerprint;
-    match gathered {
-        Gathered::Whole(frames, trailers) => {
-            let whole = settle_whole(held, head, frames, trailers.as_deref());
-            let settled = move |carried: &mut Carried<S, Svc>, (settled, record)| {
-                let mut answer = carried.answer(ResponseBody::record(record));
-                correct_length(&mut answer);
-                let shared = &carried.shared;
-                Ok(shared.conclude(&carried.key, settled, fingerprint, answer))
-            };
-            Next::On(last(whole, settled))
-        }
-        Gathered::Live(frames, body) => {
-            let announced = carried.announced();
-            let shared = &carried.shared;
-            let body = shared.go_live(held, head, announced, frames, body);
-            let mut answer = carried.answer(body);
-            // With it the client would take the last byte for the end, which is held back
-            // until the answer is recorded.
-            answer.headers_mut().remove(CONTENT_LENGTH);
-            Next::Done(Ok(answer))
-        }
-        Gathered::Unkept(cause, frames, rest) => {
-            let answer = carried.answer(ResponseBody::begun(&frames, rest));
-            let settling = settle_unkept(held, head, cause);
-            Next::Aside(aside(carried, settling, fingerprint, answer))
-        }
-    }
-}
-
-/// Gives an answer that cannot be recorded, once its key is settled.
-fn aside<S, Svc, B, E>(
-    carried: &Carried<S, Svc>,
-    settling: impl Future<Output = Settled> + Send + 'static,
-    fingerprint: Fingerprint,
-    answer: Response<ResponseBody<B>>,
-) -> Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>
-where
-    S: Store,
-    B: Send + 'static,
-{
-    let (shared, key) = (Arc::clone(&carried.shared), carried.key);
-    Box::pin(async move { Ok(shared.conclude(&key, settling.await, fingerprint, answer)) })
-}
-
 impl<S: Store> Shared<S> {
     /// What the handler says becomes of its answer, else the policy; or the panic of that.
-    fn decide(&self, parts: &Parts) -> Result<Option<Directive>, Panic> {
+    pub(super) fn decide(&self, parts: &mut Parts) -> Result<Option<Directive>, Panic> {
+        // Ours alone to give.
+        parts.headers.remove(&self.config.contract.replay_header);
         match parts.extensions.get::<Directive>() {
             // Left where it is, for layers around this one.
             Some(by_handler) => Ok(Some(*by_handler)),
@@ -140,7 +49,12 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    fn head(&self, fingerprint: Fingerprint, parts: &Parts, directive: Option<Directive>) -> Head {
+    pub(super) fn head(
+        &self,
+        fingerprint: Fingerprint,
+        parts: &Parts,
+        directive: Option<Directive>,
+    ) -> Head {
         let retention = self.config.retention;
         Head {
             fingerprint,
@@ -154,15 +68,16 @@ impl<S: Store> Shared<S> {
         }
     }
 
-    /// Has the rest of a body recorded while the client reads it.
-    fn go_live<B>(
+    /// Gives an answer whose body still grows, and has the rest of it recorded while the client
+    /// reads it.
+    pub(super) fn go_live<B>(
         &self,
         held: Held<S>,
         head: Head,
-        announced: Vec<HeaderValue>,
+        mut answer: Parts,
         frames: Frames,
         body: Pin<Box<B>>,
-    ) -> ResponseBody<B>
+    ) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -172,7 +87,7 @@ impl<S: Store> Shared<S> {
         held.go_live(LiveAnswer {
             status: head.status,
             headers: head.headers.clone(),
-            announced,
+            announced: answer.headers.get_all(TRAILER).iter().cloned().collect(),
             recording: Arc::clone(&recording),
         });
         let pump = Pump {
@@ -183,7 +98,43 @@ impl<S: Store> Shared<S> {
             room,
         };
         self.node.tasks.spawn(pump.run());
-        ResponseBody::live(reader)
+        // With it the client would take the last byte for the end, which is held back
+        // until the answer is recorded.
+        answer.headers.remove(CONTENT_LENGTH);
+        Response::from_parts(answer, ResponseBody::live(reader))
+    }
+
+    /// Gives an answer that was gathered, and of which the store has spoken.
+    pub(super) fn give<B>(
+        &self,
+        key: &RecordKey,
+        answer: Parts,
+        settled: Settled,
+        record: Record,
+    ) -> Response<ResponseBody<B>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let fingerprint = record.fingerprint();
+        let mut answer = Response::from_parts(answer, ResponseBody::record(record));
+        correct_length(&mut answer);
+        self.conclude(key, settled, fingerprint, answer)
+    }
+
+    /// Gives an answer that is not recorded, once its key is settled.
+    pub(super) fn give_after<B, E>(
+        self: &Arc<Self>,
+        key: RecordKey,
+        settling: impl Future<Output = Settled> + Send + 'static,
+        fingerprint: Fingerprint,
+        answer: Response<ResponseBody<B>>,
+    ) -> impl Future<Output = Answered<B, E>> + Send + 'static
+    where
+        B: Send + 'static,
+    {
+        let shared = Arc::clone(self);
+        async move { Ok(shared.conclude(&key, settling.await, fingerprint, answer)) }
     }
 
     /// The answer to give after the store has spoken: whoever lost the lease never gives

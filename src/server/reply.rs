@@ -33,7 +33,6 @@ impl<S> Shared<S> {
                 let response: Response<Bytes> = self.config.reject(kind, wait);
                 response.map(ResponseBody::bytes)
             }
-            Verdict::Proceed(_) => unreachable!("who may execute does not reply"),
         }
     }
 
