@@ -88,24 +88,27 @@ impl<S: Store> Held<S> {
     }
 
     /// Ends the lease with `record`; sent again for as long as the lease lives, or would
-    /// without renewals.
-    pub(super) async fn complete(&mut self, record: &Record, retention: Duration) -> Settled {
-        let settled = self.send_record(record, retention).await;
-        if let Settled::Kept = settled {
-            let (key, bytes) = (self.flight.lease.key(), record.bytes());
-            self.flight.config.emit(&Event::Recorded { key, bytes });
-        }
-        settled
-    }
-
-    async fn send_record(&mut self, record: &Record, retention: Duration) -> Settled {
+    /// without renewals. A sealed record has a cause.
+    pub(super) async fn complete(
+        &mut self,
+        record: &Record,
+        retention: Duration,
+        sealed: Option<Cause>,
+    ) -> Settled {
         self.flight.settle();
         let settled = match self.heed(self.send_once(record, retention).await) {
             Some(settled) => settled,
             None => Box::pin(self.send_again(record, retention)).await,
         };
         match settled {
-            Settled::Kept => self.end(|| Some(verdict::of_record(record.clone()))),
+            Settled::Kept => {
+                self.end(|| Some(verdict::of_record(record.clone())));
+                let (key, bytes) = (self.key(), record.bytes());
+                self.flight.config.emit(&match sealed {
+                    Some(cause) => Event::Sealed { key, cause },
+                    None => Event::Recorded { key, bytes },
+                });
+            }
             Settled::RolledBack => self.free().await,
             Settled::Lost(_) | Settled::Unrecorded | Settled::Unconfirmed => {}
         }
@@ -168,12 +171,7 @@ impl<S: Store> Held<S> {
     ) -> Pin<Box<impl Future<Output = Settled>>> {
         Box::pin(async move {
             let record = Record::sealed(fingerprint);
-            let settled = self.send_record(&record, retention).await;
-            if let Settled::Kept = settled {
-                let key = self.flight.lease.key();
-                self.flight.config.emit(&Event::Sealed { key, cause });
-            }
-            settled
+            self.complete(&record, retention, Some(cause)).await
         })
     }
 

@@ -72,7 +72,7 @@ pub(super) fn settle_whole<S: Store>(
     let record = head.record(body, trailers);
     async move {
         let settled = match outcome {
-            Outcome::Record => held.complete(&record, retention).await,
+            Outcome::Record => held.complete(&record, retention, None).await,
             Outcome::Seal => {
                 let fingerprint = record.fingerprint();
                 held.seal(fingerprint, retention, Cause::Directive).await
