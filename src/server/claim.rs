@@ -1,6 +1,6 @@
 //! Claiming a key over an unreliable wire.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::time::{self, Instant};
 
@@ -9,6 +9,7 @@ use super::{
     config::Config,
     insist::{Insistence, release},
     node::Node,
+    pauses::Pauses,
 };
 use crate::{
     event::{Cause, Event, Verb},
@@ -57,14 +58,13 @@ pub(super) async fn claim_again<S: Store>(
     mut error: StoreError,
 ) -> Result<Claimed, StoreError> {
     let mut in_doubt = false;
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::resending();
     for attempt in 1.. {
         in_doubt |= error.kind() == StoreErrorKind::Unknown;
         if attempt >= config.store_attempts || !is_worth_resending(&error) {
             break;
         }
-        time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        time::sleep(pauses.next()).await;
         error = match claim(node, config, again).await {
             Ok(claimed) => return Ok(claimed),
             Err(error) => error,
@@ -81,9 +81,6 @@ fn doubt<S: Store>(node: &Arc<Node<S>>, config: &Arc<Config>, claim: &Claim<'_>)
     let given_back = give_back(Arc::clone(node), Arc::clone(config), claim.owned());
     node.tasks.spawn(given_back);
 }
-
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 fn is_worth_resending(error: &StoreError) -> bool {
     matches!(

@@ -14,6 +14,7 @@ use super::{
     flow::Shared,
     inflight::{Leader, Stage},
     node::Node,
+    pauses::Pauses,
     recording::LiveAnswer,
 };
 use crate::{
@@ -108,7 +109,7 @@ impl<S: Store> Shared<S> {
         let settled = self.node.store.settled(key, fence, limit);
         // It may return early, or fail; the pause keeps that from becoming a tight poll.
         let _ = time::timeout(limit, settled).await;
-        time::sleep(cmp::min(patience.pause(), deadline - Instant::now())).await;
+        time::sleep(cmp::min(patience.pauses.next(), deadline - Instant::now())).await;
     }
 }
 
@@ -144,7 +145,7 @@ pub(super) struct Patience<'a, S> {
     budget: Option<Duration>,
     /// Since it began to wait.
     deadline: Option<Instant>,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 impl<'a, S> Patience<'a, S> {
@@ -157,7 +158,7 @@ impl<'a, S> Patience<'a, S> {
             node,
             budget,
             deadline: None,
-            pause: Duration::from_millis(5),
+            pauses: Pauses::from(Duration::from_millis(10)),
         }
     }
 
@@ -195,12 +196,6 @@ impl<'a, S> Patience<'a, S> {
         if self.deadline.take().is_some() {
             self.node.waiting.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Before the store is asked once more: longer each time, up to a second.
-    fn pause(&mut self) -> Duration {
-        self.pause = cmp::min(self.pause * 2, Duration::from_secs(1));
-        self.pause
     }
 }
 

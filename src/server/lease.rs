@@ -19,6 +19,7 @@ use super::{
     inflight::{Stage, Turn},
     insist::{release, release_in_the_end},
     node::Node,
+    pauses::Pauses,
     recording::LiveAnswer,
 };
 use crate::{
@@ -118,9 +119,9 @@ impl<S: Store> Held<S> {
     /// The first attempt has failed. Apart and boxed, as it is rare.
     async fn send_again(&self, record: &Record, retention: Duration) -> Settled {
         let (began, mut attempts) = (Instant::now(), 1_u32);
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::resending();
         loop {
-            let lives = self.pause(&mut pause).await;
+            let lives = self.pause(pauses.next()).await;
             if let Some(settled) = self.heed(self.send_once(record, retention).await) {
                 return settled;
             }
@@ -185,14 +186,14 @@ impl<S: Store> Held<S> {
     }
 
     async fn send_release(&mut self, cause: Cause) -> Settled {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::resending();
         for _ in 0..self.flight.config.store_attempts {
             let (node, flight) = (&self.node, &self.flight);
             let released = release(node, &flight.config, &flight.lease, cause).await;
             if let Some(settled) = self.heed(released) {
                 return settled;
             }
-            if !self.pause(&mut pause).await {
+            if !self.pause(pauses.next()).await {
                 break;
             }
         }
@@ -222,16 +223,12 @@ impl<S: Store> Held<S> {
     }
 
     /// Waits before the next resend; `false` if the lease has lapsed.
-    async fn pause(&self, pause: &mut Duration) -> bool {
+    async fn pause(&self, pause: Duration) -> bool {
         let remaining = self.flight.remaining(&self.node.clock);
-        Box::pin(time::sleep(cmp::min(*pause, remaining))).await;
-        *pause = cmp::min(*pause * 2, LONGEST_PAUSE);
+        Box::pin(time::sleep(cmp::min(pause, remaining))).await;
         remaining > Duration::ZERO
     }
 }
-
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl<S: Store> Drop for Held<S> {
     fn drop(&mut self) {

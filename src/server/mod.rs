@@ -183,6 +183,7 @@ mod layer;
 mod lease;
 mod node;
 mod outcome;
+mod pauses;
 mod pledge;
 mod pump;
 mod recording;
