@@ -94,7 +94,7 @@ impl<S: Store> Shared<S> {
                 pledge::give();
                 let sent = Instant::now();
                 let (node, config) = (&self.node, &self.config);
-                let ours = self.claim_for(key, fingerprint);
+                let ours = self.claim_for(sent, key, fingerprint);
                 // Boxed, as all that is rare.
                 let claimed = match patience.deadline().filter(|until| *until > sent) {
                     None => match claim(node, config, &ours).await {

@@ -84,7 +84,7 @@ where
         stage: Stage::Arriving { arriving, name },
         shared,
         key: record_key,
-        message: Message::Request(service, parts),
+        message: Message::Request(Some((service, parts))),
         ask: ask::<S>,
         settle: settle_whole::<S>,
     }
@@ -204,11 +204,9 @@ where
                         let (received, fingerprint) = (mem::take(received), *fingerprint);
                         let mut held = Some(held);
                         let called = catch_unwind(AssertUnwindSafe(|| {
-                            let running = Caught::new(message.call(received, flight));
-                            let held = held.take();
                             stage.set(Stage::Running {
-                                running,
-                                held,
+                                running: Caught::new(message.call(received, flight)),
+                                held: held.take(),
                                 fingerprint,
                             });
                         }));
@@ -305,13 +303,11 @@ impl<S: Store, ReqB, A, F, ResB, R, T> Stage<S, ReqB, A, F, ResB, R, T> {
     }
 }
 
-/// The head of the request, and then of its answer.
+/// The head of the request, and then of its answer; `None` once it was handed on.
 enum Message<Svc> {
     /// And the instance of the service that was polled ready.
-    Request(Svc, Parts),
-    Answer(response::Parts),
-    /// It was handed on.
-    Gone,
+    Request(Option<(Svc, Parts)>),
+    Answer(Option<response::Parts>),
 }
 
 impl<Svc> Message<Svc> {
@@ -320,8 +316,9 @@ impl<Svc> Message<Svc> {
     where
         Svc: Service<Request<RequestBody<B>>>,
     {
-        let Self::Request(mut service, mut parts) = mem::replace(self, Self::Gone) else {
-            unreachable!("called once")
+        let (mut service, mut parts) = match self {
+            Self::Request(request) => once(request),
+            Self::Answer(_) => unreachable!("called once"),
         };
         parts.extensions.insert(Idempotency::new(flight));
         service.call(Request::from_parts(parts, RequestBody::whole(received)))
@@ -329,21 +326,21 @@ impl<Svc> Message<Svc> {
 
     /// The answer has come.
     fn answer(&mut self, answer: response::Parts) -> &mut response::Parts {
-        *self = Self::Answer(answer);
+        *self = Self::Answer(Some(answer));
         self.head()
     }
 
     fn head(&mut self) -> &mut response::Parts {
         match self {
-            Self::Answer(answer) => answer,
-            Self::Request(..) | Self::Gone => unreachable!("it was answered"),
+            Self::Answer(Some(answer)) => answer,
+            Self::Answer(None) | Self::Request(_) => unreachable!("it was answered"),
         }
     }
 
     fn take_answer(&mut self) -> response::Parts {
-        match mem::replace(self, Self::Gone) {
-            Self::Answer(answer) => answer,
-            Self::Request(..) | Self::Gone => unreachable!("it was answered"),
+        match self {
+            Self::Answer(answer) => once(answer),
+            Self::Request(_) => unreachable!("it was answered"),
         }
     }
 
@@ -373,8 +370,14 @@ where
 }
 
 impl<S: Store> Shared<S> {
-    pub(super) fn claim_for<'a>(&self, key: &'a RecordKey, fingerprint: Fingerprint) -> Claim<'a> {
-        Claim::new(key, fingerprint)
+    /// A claim that is sent now.
+    pub(super) fn claim_for<'a>(
+        &self,
+        now: Instant,
+        key: &'a RecordKey,
+        fingerprint: Fingerprint,
+    ) -> Claim<'a> {
+        Claim::at(now, key, fingerprint)
             .lease_for(self.config.lease)
             .retained_for(self.config.retention)
             .after_crash(self.config.after_crash)
@@ -399,10 +402,9 @@ impl<S: Store> Shared<S> {
         fingerprint: Fingerprint,
     ) -> Arc<Flight> {
         self.config.emit(&Event::Unprotected { key: record_key });
-        let lease = self
-            .claim_for(record_key, fingerprint)
-            .won(Fence::new(0), 1);
-        self.flight(key, lease, Instant::now())
+        let now = Instant::now();
+        let claim = self.claim_for(now, record_key, fingerprint);
+        self.flight(key, claim.won(Fence::new(0), 1), now)
     }
 
     async fn answer_unprotected<B, E>(
@@ -455,11 +457,8 @@ mod tests {
         type Error = Infallible;
         type Future = Ready<Result<Self::Response, Infallible>>;
 
-        fn poll_ready(
-            &mut self,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), Infallible>> {
-            std::task::Poll::Ready(Ok(()))
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
         }
 
         fn call(&mut self, _: Request<RequestBody<Full<Bytes>>>) -> Self::Future {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Fence, Lease, LeaseToken};
 use crate::{fingerprint::Fingerprint, record::Record, record_key::RecordKey};
 
@@ -27,11 +29,16 @@ impl<'a> Claim<'a> {
     /// lease of 30 s, a retention of 24 h, and takeover after a crash.
     #[must_use]
     pub fn new(key: &'a RecordKey, fingerprint: Fingerprint) -> Self {
+        Self::at(Instant::now(), key, fingerprint)
+    }
+
+    /// A claim that is sent now.
+    pub(crate) fn at(now: Instant, key: &'a RecordKey, fingerprint: Fingerprint) -> Self {
         Self {
             key,
             terms: Terms {
                 fingerprint,
-                token: LeaseToken::random(),
+                token: LeaseToken::random_at(now),
                 lease: Duration::from_secs(30),
                 retention: Duration::from_secs(24 * 60 * 60),
                 after_crash: AfterCrash::Takeover,

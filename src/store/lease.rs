@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use super::random;
 use crate::{record::Record, record_key::RecordKey};
 
@@ -137,7 +139,12 @@ impl LeaseToken {
     /// If the operating system has no randomness to give.
     #[must_use]
     pub fn random() -> Self {
-        Self(random::sixteen())
+        Self::random_at(Instant::now())
+    }
+
+    /// A fresh one for what begins now.
+    pub(super) fn random_at(now: Instant) -> Self {
+        Self(random::sixteen(now))
     }
 
     /// A token from what a store kept of it.

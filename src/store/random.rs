@@ -4,7 +4,7 @@ use std::{cell::RefCell, mem};
 
 use tokio::time::Instant;
 
-/// Sixteen bytes that nobody can guess and nobody else gets.
+/// Sixteen bytes that nobody can guess and nobody else gets, asked for at `now`.
 ///
 /// A call of the system costs more than all else that a claim does here, so each thread
 /// asks for the bytes of many tokens at once.
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// # Panics
 ///
 /// If the operating system has no randomness to give.
-pub(super) fn sixteen() -> [u8; 16] {
-    SUPPLY.with_borrow_mut(Supply::take)
+pub(super) fn sixteen(now: Instant) -> [u8; 16] {
+    SUPPLY.with_borrow_mut(|supply| supply.take(now))
 }
 
 /// Together they have as many bytes as Linux gives without interruption.
@@ -37,7 +37,7 @@ impl Supply {
         bought: None,
     };
 
-    fn take(&mut self) -> [u8; 16] {
+    fn take(&mut self, now: Instant) -> [u8; 16] {
         let bought = match self.bought {
             Some(bought) if self.left > 0 => bought,
             _ => self.buy(),
@@ -45,7 +45,7 @@ impl Supply {
         self.left -= 1;
         let token = mem::take(&mut self.tokens[self.left]);
         // A process that is forked has the same supply as its parent: time sets them apart.
-        let mixed = u128::from_ne_bytes(token) ^ bought.elapsed().as_nanos();
+        let mixed = u128::from_ne_bytes(token) ^ (now - bought).as_nanos();
         mixed.to_ne_bytes()
     }
 
@@ -66,7 +66,11 @@ mod tests {
 
     #[test]
     fn no_two_are_alike_on_any_thread() {
-        let some = || (0..200).map(|_| sixteen()).collect::<Vec<_>>();
+        let some = || {
+            (0..200)
+                .map(|_| sixteen(Instant::now()))
+                .collect::<Vec<_>>()
+        };
         let others: Vec<_> = (0..3).map(|_| thread::spawn(some)).collect();
         let mut all = some();
         all.extend(others.into_iter().flat_map(|other| other.join().unwrap()));
@@ -81,17 +85,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_forked_supply_gives_other_bytes() {
         let mut parent = Supply::EMPTY;
-        parent.take();
+        parent.take(Instant::now());
         let mut child = Supply { ..parent };
-        let of_the_parent = parent.take();
+        let of_the_parent = parent.take(Instant::now());
         tokio::time::advance(std::time::Duration::from_nanos(1)).await;
-        assert_ne!(child.take(), of_the_parent);
+        assert_ne!(child.take(Instant::now()), of_the_parent);
     }
 
     #[test]
     fn what_was_taken_is_kept_nowhere() {
         let mut supply = Supply::EMPTY;
-        supply.take();
+        supply.take(Instant::now());
         assert_eq!(supply.tokens[supply.left..], [[0; 16]]);
     }
 }
