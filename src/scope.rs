@@ -31,7 +31,9 @@ impl Scope {
     #[must_use]
     pub fn of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> Self {
         Self(PartDigest::of("scope:principal", |digest| {
-            parts.into_iter().fold(digest, PartDigest::part);
+            for part in parts {
+                digest.part(part);
+            }
         }))
     }
 
@@ -137,14 +139,20 @@ impl ScopeSource for CredentialScope {
             let is_list = headers.len() > headers.keys_len();
             for name in &FIELDS {
                 match headers.get(name) {
-                    None => digest.number(0),
-                    Some(line) if !is_list => digest.number(1).part(line),
+                    None => {
+                        digest.number(0);
+                    }
+                    Some(line) if !is_list => {
+                        digest.number(1).part(line);
+                    }
                     Some(_) => {
                         let lines = headers.get_all(name);
                         digest.number(lines.iter().count() as u64);
-                        lines.into_iter().fold(&mut *digest, PartDigest::part)
+                        for line in lines {
+                            digest.part(line);
+                        }
                     }
-                };
+                }
             }
         })))
     }

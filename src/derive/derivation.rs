@@ -8,7 +8,7 @@ use std::{
 use http::Method;
 
 use super::{form, json::meaning, window::window};
-use crate::{digest::PartDigest, key::Key};
+use crate::{digest::GrowingDigest, key::Key};
 
 /// Parts that become a key.
 ///
@@ -26,7 +26,7 @@ use crate::{digest::PartDigest, key::Key};
 /// ```
 #[derive(Clone)]
 pub struct Derivation {
-    digest: PartDigest,
+    digest: GrowingDigest,
     count: u64,
 }
 
@@ -35,7 +35,7 @@ impl Derivation {
     #[must_use]
     pub fn v1() -> Self {
         Self {
-            digest: PartDigest::new("derive:v1"),
+            digest: GrowingDigest::behind("derive:v1", |_| {}),
             count: 0,
         }
     }

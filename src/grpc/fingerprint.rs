@@ -5,7 +5,7 @@ use http::{HeaderValue, header::CONTENT_TYPE, request::Parts};
 
 use super::{frame::Messages, unpack::Encoding};
 use crate::{
-    digest::PartDigest,
+    digest::GrowingDigest,
     fingerprint::{Accumulate, Fingerprint, FingerprintState, Fingerprinter},
     protocol::after_grpc,
     target::target,
@@ -52,12 +52,12 @@ impl Default for MessageFingerprint {
 
 impl Fingerprinter for MessageFingerprint {
     fn begin(&self, parts: &Parts) -> FingerprintState {
-        let mut digest = PartDigest::new("fingerprint:grpc");
-        let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
-        digest
-            .part(target(parts).path())
-            .part(message_kind(types.next()))
-            .pairs("content-type", types);
+        let digest = GrowingDigest::behind("fingerprint:grpc", |head| {
+            let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
+            head.part(target(parts).path())
+                .part(message_kind(types.next()))
+                .pairs("content-type", types);
+        });
         let encoding = Encoding::of(&parts.headers);
         FingerprintState::custom(Arriving(Messages::new(digest, encoding, self.max_unpacked)))
     }

@@ -3,14 +3,14 @@
 use bytes::{Buf as _, Bytes};
 
 use super::{measured::Measured, unpack::Encoding};
-use crate::{digest::PartDigest, frames::Frames};
+use crate::{digest::GrowingDigest, frames::Frames};
 
 /// The messages of a body, one after the other, whatever pieces they arrive in.
 ///
 /// Each leaves one entry of fixed size in the digest: what it is, its length, its digest.
 /// What is no message leaves other entries; nothing is refused here.
 pub(super) struct Messages {
-    digest: PartDigest,
+    digest: GrowingDigest,
     entries: u64,
     encoding: Encoding,
     /// How many bytes may still be unpacked.
@@ -55,7 +55,7 @@ const START: Reading = Reading::Prefix {
 
 impl Messages {
     /// `digest` holds all that is compared besides; at most `room` bytes are unpacked.
-    pub(super) fn new(digest: PartDigest, encoding: Encoding, room: u64) -> Self {
+    pub(super) fn new(digest: GrowingDigest, encoding: Encoding, room: u64) -> Self {
         Self {
             digest,
             entries: 0,

@@ -29,7 +29,7 @@ fn zlib(message: &[u8]) -> Vec<u8> {
 fn messages(encoding: &'static str) -> Messages {
     let fields = [("grpc-encoding".parse().unwrap(), encoding.parse().unwrap())];
     let encoding = Encoding::of(&HeaderMap::from_iter(fields));
-    Messages::new(PartDigest::new("test"), encoding, 1000)
+    Messages::new(GrowingDigest::behind("test", |_| {}), encoding, 1000)
 }
 
 fn digest(encoding: &'static str, body: &[u8]) -> [u8; 32] {
