@@ -86,8 +86,7 @@ impl HeaderKey {
     ///
     /// [`InvalidKey`] if the field is there and malformed.
     pub fn find(&self, headers: &HeaderMap) -> Result<Option<Key>, InvalidKey> {
-        let at = self.position(headers);
-        at.map(|at| self.read(headers, at)).transpose()
+        self.read(headers, self.position(headers))
     }
 
     /// Which of the names of `headers` is that of the field. They are compared sooner than this
@@ -96,8 +95,15 @@ impl HeaderKey {
         headers.keys().position(|name| *name == self.name)
     }
 
-    /// The key in the field that was found at [`position`](Self::position).
-    pub(crate) fn read(&self, headers: &HeaderMap, position: usize) -> Result<Key, InvalidKey> {
+    /// The key in the field that was found at [`position`](Self::position), or was not.
+    pub(crate) fn read(
+        &self,
+        headers: &HeaderMap,
+        position: Option<usize>,
+    ) -> Result<Option<Key>, InvalidKey> {
+        let Some(position) = position else {
+            return Ok(None);
+        };
         // Most heads have no field twice.
         let line = if headers.len() == headers.keys_len() {
             headers.values().nth(position)
@@ -105,7 +111,7 @@ impl HeaderKey {
             let mut lines = headers.get_all(&self.name).iter();
             lines.next().filter(|_| lines.next().is_none())
         };
-        self.parse(line.ok_or(InvalidKey::MultipleLines)?)
+        self.parse(line.ok_or(InvalidKey::MultipleLines)?).map(Some)
     }
 
     /// The field's name.

@@ -73,9 +73,7 @@ impl Config {
         }
         let announced = announced_length(parts, body);
         let found = match sought {
-            Sought::InHeader(header, position) => position
-                .map(|position| header.read(&parts.headers, position))
-                .transpose(),
+            Sought::InHeader(header, position) => header.read(&parts.headers, position),
             Sought::Anywhere(source) => match source.key(parts) {
                 Ok(KeyPlace::Head(key)) => Ok(Some(key)),
                 Ok(KeyPlace::Nowhere) => Ok(None),

@@ -116,6 +116,9 @@ where
 }
 
 /// Does with a request what was decided; `service` was polled ready.
+///
+/// Inlined, as each call moves the head of the request.
+#[inline(always)]
 fn go_on<Svc, S, ReqB, ResB>(
     shared: &Arc<Shared<S>>,
     service: &mut Svc,
