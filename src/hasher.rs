@@ -4,6 +4,8 @@ use std::hash::{BuildHasher, Hasher};
 
 /// Hashes record keys. They are digests, so a multiplication for each half does; the secret
 /// keeps apart keys that somebody searched for because they would meet.
+///
+/// Of such a hash the lowest 32 bits are all that a table goes by: see [`tagged`].
 #[derive(Clone)]
 pub(crate) struct DigestHasher {
     secret: u128,
@@ -42,8 +44,14 @@ impl Hasher for DigestHasher {
 
     fn finish(&self) -> u64 {
         // Spreads keys that are no digests, as tests make them.
-        folded_product(self.hash, 0x9E37_79B9_7F4A_7C15)
+        tagged(folded_product(self.hash, 0x9E37_79B9_7F4A_7C15))
     }
+}
+
+/// Makes the bits 25 to 31 the highest seven too. A table finds a place by the lowest bits, and
+/// tells keys that share it apart by the highest seven.
+pub(crate) fn tagged(hash: u64) -> u64 {
+    (hash << 7 >> 7) | (hash >> 25 << 57)
 }
 
 fn folded_product(a: u64, b: u64) -> u64 {
@@ -79,6 +87,8 @@ mod tests {
             let low: HashSet<_> = hashes.iter().map(|hash| hash & 0xFFF).collect();
             let high: HashSet<_> = hashes.iter().map(|hash| hash << 7 >> 52).collect();
             assert!(low.len() > 200 && high.len() > 200, "byte {byte}");
+            let tags: HashSet<_> = hashes.iter().map(|hash| hash >> 57).collect();
+            assert!(tags.len() > 90, "byte {byte} has {} tags", tags.len());
         }
     }
 

@@ -18,8 +18,8 @@ impl Table {
     pub(super) fn clear(&self, index: usize, now: Moment) -> impl Iterator<Item = bool> {
         from_fn(move || {
             let mut shard = self.lock(index);
-            let found = shard.look(now, &self.hasher)?;
-            self.expiring[index].set(shard.records.first());
+            let found = shard.look(now, self.map.hasher())?;
+            self.expiring[index].set(shard.looks.records.first());
             drop(shard);
             Some(self.count_out(found))
         })
@@ -72,8 +72,8 @@ impl Table {
             .min();
         let (_, index) = first?;
         let mut shard = self.lock(index);
-        let found = shard.evict(&self.hasher);
-        self.expiring[index].set(shard.records.first());
+        let found = shard.evict(self.map.hasher());
+        self.expiring[index].set(shard.looks.records.first());
         drop(shard);
         Some(found.is_some_and(|found| self.count_out(found)))
     }

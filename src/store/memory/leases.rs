@@ -58,7 +58,7 @@ impl Leases {
             self.looks.clear();
         } else if self.looks.len() > 2 * self.count + LEFTOVERS {
             self.looks.retain(|look| {
-                let awaiting = slots.find(look.hash.whole(), |(_, slot)| slot.awaits(look));
+                let awaiting = slots.get(look.hash.whole(), |(_, slot)| slot.get().awaits(look));
                 awaiting.is_some()
             });
         }

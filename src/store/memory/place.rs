@@ -2,23 +2,29 @@
 
 use std::hash::BuildHasher as _;
 
-use crate::{hasher::DigestHasher, record_key::RecordKey};
+use dashmap::DashMap;
 
-/// In which shard a key stands, and by which hash.
+use super::slot::Slot;
+use crate::{
+    hasher::{DigestHasher, tagged},
+    record_key::RecordKey,
+};
+
+pub(super) type Map = DashMap<RecordKey, Slot, DigestHasher>;
+
+/// In which shard of the map a key stands, and by which hash: where the map itself would look.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) shard: usize,
-    pub(super) hash: Hash,
+    pub(super) hash: u64,
 }
 
 impl Place {
-    /// Among so many shards, a power of two.
-    pub(super) fn of(key: &RecordKey, hasher: &DigestHasher, shards: usize) -> Self {
-        let (high, low) = halves(hasher.hash_one(key));
-        Self {
-            shard: high as usize & (shards - 1),
-            hash: Hash(low),
-        }
+    pub(super) fn of(key: &RecordKey, map: &Map) -> Self {
+        let hash = map.hasher().hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "as the map does")]
+        let shard = map.determine_shard(hash as usize);
+        Self { shard, hash }
     }
 }
 
@@ -28,17 +34,13 @@ impl Place {
 pub(super) struct Hash(pub(super) u32);
 
 impl Hash {
-    pub(super) fn of(key: &RecordKey, hasher: &DigestHasher) -> Self {
-        Self(halves(hasher.hash_one(key)).1)
+    #[expect(clippy::cast_possible_truncation, reason = "the half is meant")]
+    pub(super) fn half(hash: u64) -> Self {
+        Self(hash as u32)
     }
 
-    /// A table finds a place by the lowest bits, and tells keys apart by the highest seven.
+    /// As good as the hash it was half of, within a table.
     pub(super) fn whole(self) -> u64 {
-        u64::from(self.0) << 32 | u64::from(self.0)
+        tagged(self.0.into())
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "halves are meant")]
-fn halves(hash: u64) -> (u32, u32) {
-    ((hash >> 32) as u32, hash as u32)
 }

@@ -1,28 +1,30 @@
 //! The verbs, each one critical section under the lock of one shard.
 //!
-//! No lock is held across an await, no second lock is taken under a first, and what leaves
-//! the map is dropped, and its waiters woken, when the lock is free again.
+//! No lock is held across an await, no second lock is taken under a first but that of the
+//! looks of the same shard, and what leaves the map is dropped, and its waiters woken, when the
+//! lock is free again.
 
 use std::{
+    hash::BuildHasher as _,
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use hashbrown::hash_table::Entry;
+use dashmap::{RwLock, SharedValue};
 use http::Response;
 use tokio::sync::Notify;
 
 use super::{
     clock::{Clock, Second, SharedSecond},
-    place::{Hash, Place},
+    place::{Hash, Map, Place},
     queue::Look,
     room::Room,
-    shard::Shard,
+    shard::{Looks, Shard},
     slot::{Owner, Slot},
 };
 use crate::{
@@ -36,12 +38,13 @@ use crate::{
 };
 
 pub(super) struct Table {
-    shards: Box<[Mutex<Shard>]>,
+    pub(super) map: Map,
+    /// When to look at the keys of each shard of the map.
+    looks: Box<[RwLock<Looks>]>,
     /// When the first record of each shard is over.
     pub(super) expiring: Box<[SharedSecond]>,
     /// The last second in which all that was due was cleared away.
     pub(super) cleared: SharedSecond,
-    pub(super) hasher: DigestHasher,
     pub(super) room: Room,
     clock: Clock,
     fences: AtomicU64,
@@ -54,11 +57,12 @@ const CLEARED_PER_CLAIM: usize = 4;
 impl Table {
     /// With so many shards, which is a power of two.
     pub(super) fn new(shards: usize, room: Room) -> Self {
+        let hasher = DigestHasher::with_secret(*LeaseToken::random().as_bytes());
         Self {
-            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            map: Map::with_hasher_and_shard_amount(hasher, shards),
+            looks: (0..shards).map(|_| RwLock::default()).collect(),
             expiring: (0..shards).map(|_| SharedSecond::none()).collect(),
             cleared: SharedSecond::none(),
-            hasher: DigestHasher::with_secret(*LeaseToken::random().as_bytes()),
             room,
             clock: Clock::start(),
             fences: AtomicU64::new(0),
@@ -80,37 +84,37 @@ impl Table {
 
     fn claim_if_room(&self, claim: &Claim<'_>) -> Result<Claimed, StoreError> {
         let (place, now) = (self.place(claim.key()), self.now());
-        let mut guard = self.lock(place.shard);
-        let shard = &mut *guard;
+        let mut shard = self.lock(place.shard);
         if shard.slots.capacity() == 0 {
             shard.open();
         }
-        let is_it = |(key, _): &(RecordKey, Slot)| key == claim.key();
-        let rehash = |(key, _): &(RecordKey, Slot)| Hash::of(key, &self.hasher).whole();
-        let mut entry = shard.slots.entry(place.hash.whole(), is_it, rehash);
-        let attempt = match &mut entry {
-            Entry::Occupied(entry) => match entry.get_mut().1.claim(claim, now) {
+        let is_it = |(key, _): &(RecordKey, _)| key == claim.key();
+        let mut found = shard.slots.get_mut(place.hash, is_it);
+        let attempt = match &mut found {
+            Some((_, slot)) => match slot.get_mut().claim(claim, now) {
                 Sight::Stands(claimed) => return Ok(claimed),
                 Sight::Free { attempt } => attempt,
             },
-            Entry::Vacant(_) if self.room.take() => 1,
-            Entry::Vacant(_) => return Err(StoreError::full()),
+            None if self.room.take() => 1,
+            None => return Err(StoreError::full()),
         };
         let fence = self.next_fence();
         let held = Held::new(claim, fence, attempt, now);
-        let slot = shard.leases.begin(held, place.hash);
-        let over = match entry {
-            Entry::Occupied(mut entry) => Some(mem::replace(&mut entry.get_mut().1, slot)),
-            Entry::Vacant(entry) => {
-                entry.insert((*claim.key(), slot));
+        let slot = shard.looks.leases.begin(held, Hash::half(place.hash));
+        let over = match found {
+            Some((_, over)) => Some(mem::replace(over.get_mut(), slot)),
+            None => {
+                let entry = (*claim.key(), SharedValue::new(slot));
+                let rehash = |(key, _): &(RecordKey, _)| self.map.hasher().hash_one(key);
+                shard.slots.insert(place.hash, entry, rehash);
                 None
             }
         };
         if let Some(Slot::InFlight(_)) = over {
-            shard.leases.ended(&shard.slots);
+            shard.looks.leases.ended(&shard.slots);
         }
-        let is_due = shard.is_due(now.second());
-        drop(guard);
+        let is_due = shard.looks.are_due(now.second());
+        drop(shard);
         if let Some(over) = over {
             self.room.shed(over.bytes());
         }
@@ -155,15 +159,14 @@ impl Table {
     }
 
     /// What is left to do when a record took the place of a lease.
-    fn completed(&self, place: Place, mut guard: MutexGuard<'_, Shard>, ended: Slot, end: Second) {
-        let shard = &mut *guard;
-        shard.records.push(Look {
+    fn completed(&self, place: Place, mut shard: Shard<'_>, ended: Slot, end: Second) {
+        shard.looks.records.push(Look {
             second: end,
-            hash: place.hash,
+            hash: Hash::half(place.hash),
         });
-        self.expiring[place.shard].set(shard.records.first());
-        let ended = shard.leases.retire(ended, &shard.slots);
-        drop(guard);
+        self.expiring[place.shard].set(shard.looks.records.first());
+        let ended = shard.looks.leases.retire(ended, &shard.slots);
+        drop(shard);
         drop(ended);
     }
 
@@ -185,17 +188,16 @@ impl Table {
         Completion::Applied
     }
 
-    fn remove(&self, place: Place, mut guard: MutexGuard<'_, Shard>, key: &RecordKey) {
-        let shard = &mut *guard;
+    fn remove(&self, place: Place, mut shard: Shard<'_>, key: &RecordKey) {
         let Some(slot) = shard.remove(place.hash, key) else {
             return;
         };
         self.room.leave(slot.bytes());
         let slot = match slot {
-            Slot::InFlight(_) => shard.leases.retire(slot, &shard.slots),
+            Slot::InFlight(_) => shard.looks.leases.retire(slot, &shard.slots),
             Slot::Done(_) => Some(slot),
         };
-        drop(guard);
+        drop(shard);
         drop(slot);
     }
 
@@ -267,24 +269,19 @@ impl Table {
     }
 
     fn place(&self, key: &RecordKey) -> Place {
-        Place::of(key, &self.hasher, self.shards.len())
-    }
-
-    #[cfg(test)]
-    fn keys(&self) -> usize {
-        let shards = 0..self.shards.len();
-        shards.map(|shard| self.lock(shard).slots.len()).sum()
+        Place::of(key, &self.map)
     }
 
     #[cfg(test)]
     fn looks(&self) -> usize {
-        let shards = 0..self.shards.len();
-        shards.map(|shard| self.lock(shard).looks()).sum()
+        let shards = 0..self.looks.len();
+        shards.map(|shard| self.lock(shard).looks.len()).sum()
     }
 
-    pub(super) fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        let shard = self.shards[shard].lock();
-        shard.unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self, shard: usize) -> Shard<'_> {
+        let slots = self.map.shards()[shard].write();
+        let looks = self.looks[shard].write();
+        Shard { looks, slots }
     }
 }
 
@@ -335,7 +332,23 @@ mod tests {
         advance(seconds(10)).await;
         table.sweep();
         assert_eq!((table.room.entries(), table.room.bytes()), (0, 0));
-        assert_eq!((table.keys(), table.looks()), (0, 0));
+        assert_eq!((table.map.len(), table.looks()), (0, 0));
+    }
+
+    /// However often its shard has grown.
+    #[test]
+    fn a_key_stands_where_the_map_and_a_look_expect_it() {
+        let table = table();
+        let keys = || (0..5000).map(key);
+        for key in keys() {
+            acquire(&table, &Claim::new(&key, REQUEST));
+        }
+        for key in keys() {
+            assert!(table.map.contains_key(&key));
+            let place = table.place(&key);
+            let hash = Hash::half(place.hash).whole();
+            assert!(table.lock(place.shard).find(hash, &key).is_some());
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -416,7 +429,7 @@ mod tests {
             table.complete(&lease, &Record::sealed(REQUEST), seconds(1));
         }
         advance(seconds(60)).await;
-        // Enough that every stripe gets its share.
+        // Enough that every shard gets its share.
         for number in 100..1100 {
             acquire(&table, &Claim::new(&key(number), REQUEST));
         }
@@ -462,7 +475,7 @@ mod tests {
             }
         });
         assert_eq!(won.into_inner(), 100);
-        assert_eq!((table.room.entries(), table.keys()), (100, 100));
+        assert_eq!((table.room.entries(), table.map.len()), (100, 100));
     }
 
     #[test]
@@ -489,6 +502,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(table.room.entries(), table.keys());
+        assert_eq!(table.room.entries(), table.map.len());
     }
 }
