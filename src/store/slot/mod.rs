@@ -193,7 +193,7 @@ impl Slot {
     fn is_gone(&self, now: Moment) -> bool {
         match &self.0 {
             State::Free => true,
-            State::InFlight(held) => now >= held.gone_at(),
+            State::InFlight(held) => held.is_gone(now),
             State::Done(done) => now >= done.until,
         }
     }
