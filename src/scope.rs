@@ -137,8 +137,9 @@ impl ScopeSource for CredentialScope {
             let headers = &parts.headers;
             // Most heads have no field twice.
             let is_list = headers.len() > headers.keys_len();
-            for name in &FIELDS {
-                match headers.get(name) {
+            let first = FIELDS.each_ref().map(|name| headers.get(name));
+            for (name, line) in FIELDS.iter().zip(first) {
+                match line {
                     None => {
                         digest.number(0);
                     }
