@@ -273,7 +273,9 @@ impl<const N: usize> Blocks<N> {
     }
 
     /// The digest of everything added; nothing may be added behind that.
-    #[inline]
+    ///
+    /// Inlined, where it is known what the state is, and that there is room.
+    #[inline(always)]
     fn end(&mut self, filled: usize) -> [u8; 32] {
         let bits = ((self.fed + filled as u64) * 8).to_be_bytes();
         let mut end = self.fixed(filled, &[0x80]) + bits.len();
