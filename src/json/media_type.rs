@@ -42,7 +42,7 @@ impl<'a> MediaType<'a> {
     }
 
     /// Adds it to a digest, in one spelling: `charset=utf-8` says nothing about JSON.
-    pub(crate) fn add_to(self, digest: &mut PartDigest<'_>) {
+    pub(crate) fn add_to(self, digest: &mut PartDigest) {
         match self.essence {
             JSON => digest.part(JSON),
             other => digest.part(other.to_ascii_lowercase()),
