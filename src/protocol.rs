@@ -24,12 +24,9 @@ pub(crate) const GRPC_STATUS: &str = "grpc-status";
 
 /// What follows `application/grpc` in a media type that begins with it.
 pub(crate) fn after_grpc(media_type: &[u8]) -> Option<&[u8]> {
-    const GRPC: &[u8; 16] = b"application/grpc";
-    // What makes letters lower-case, and leaves the slash: no value holds what it would hide.
-    const LOWER: u128 = u128::from_ne_bytes([b'a' ^ b'A'; GRPC.len()]);
-    let (begin, rest) = media_type.split_first_chunk()?;
-    let lower = u128::from_ne_bytes(*begin) | LOWER;
-    (lower == u128::from_ne_bytes(*GRPC)).then_some(rest)
+    const GRPC: &[u8] = b"application/grpc";
+    let (begin, rest) = media_type.split_at_checked(GRPC.len())?;
+    begin.eq_ignore_ascii_case(GRPC).then_some(rest)
 }
 
 #[cfg(test)]
