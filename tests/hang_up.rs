@@ -7,7 +7,7 @@ mod support;
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -21,7 +21,7 @@ use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use support::{BoxError, data, events::Events, send, serve};
 use tower::{ServiceExt as _, service_fn};
 use tower_idempotency::{
-    Drained, IdempotencyLayer, MemoryStore, Record, RecordKey, Store,
+    Directive, Drained, Event, IdempotencyLayer, MemoryStore, Record, RecordKey, Store,
     server::RequestBody,
     store::{Claim, Claimed, Completion, Fence, Lease, StoreError},
 };
@@ -221,17 +221,21 @@ async fn a_panic_goes_to_the_caller_and_frees_the_key() {
     let events = Events::default();
     let store = SlowStore(MemoryStore::new());
     let layer = IdempotencyLayer::new(store.clone()).observer(events.clone());
-    let service = service_fn(|request: Request<RequestBody<AnyBody>>| async move {
-        let at_once = request.headers().contains_key("x-at-once");
-        if !at_once {
-            pending(2).await;
+    let service = service_fn(|request: Request<RequestBody<AnyBody>>| {
+        let in_call = request.headers().contains_key("x-in-call");
+        assert!(!in_call, "the handler panics");
+        async move {
+            let at_once = request.headers().contains_key("x-at-once");
+            if !at_once {
+                pending(2).await;
+            }
+            panic!("the handler panics");
+            #[expect(unreachable_code, reason = "names the type")]
+            Ok::<Response<AnyBody>, Infallible>(Response::new(slow(["", ""])))
         }
-        panic!("the handler panics");
-        #[expect(unreachable_code, reason = "names the type")]
-        Ok::<Response<AnyBody>, Infallible>(Response::new(slow(["", ""])))
     });
     let service = serve(&layer, service);
-    for header in ["x-at-once", "x-later"] {
+    for header in ["x-in-call", "x-at-once", "x-later"] {
         let mut request = request();
         request.headers_mut().insert(header, "1".parse().unwrap());
         let panicked = tokio::spawn(service.clone().oneshot(request))
@@ -241,7 +245,7 @@ async fn a_panic_goes_to_the_caller_and_frees_the_key() {
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the handler panics"));
         assert_eq!(store.0.len(), 0);
     }
-    assert_eq!(events.count("released:panic"), 2);
+    assert_eq!(events.count("released:panic"), 3);
     assert_eq!(events.count("detached"), 0, "what panicked is not run on");
 }
 
@@ -287,4 +291,47 @@ async fn a_detached_panic_frees_the_key() {
         Drained::Complete
     );
     assert_eq!(store.0.len(), 0);
+}
+
+/// A connection, a lock, a permit: the next one to run may need it.
+#[tokio::test]
+async fn nothing_of_a_handler_is_left_when_its_key_is_settled() {
+    for panics in ["no", "call", "future", "policy"] {
+        let resource = Arc::new(());
+        let (weak, left) = (Arc::downgrade(&resource), Arc::new(Mutex::new(Vec::new())));
+        let layer = IdempotencyLayer::new(MemoryStore::new()).observer_fn({
+            let left = left.clone();
+            move |event| {
+                if let Event::Recorded { .. } | Event::Released { .. } = event {
+                    left.lock().unwrap().push(weak.strong_count());
+                }
+            }
+        });
+        let layer = layer.record_policy_fn(move |_| {
+            assert_ne!(panics, "policy");
+            Directive::record()
+        });
+        let service = service_fn(move |request: Request<RequestBody<AnyBody>>| {
+            assert_ne!(panics, "call");
+            async move {
+                pending(1).await;
+                assert_ne!(panics, "future");
+                let resource = request.extensions().get::<Arc<()>>().cloned();
+                let mut answer = answer(Answers::Whole);
+                if panics == "policy" {
+                    answer.extensions_mut().insert(resource.clone());
+                }
+                let held = move |frame| {
+                    let _ = &resource;
+                    frame
+                };
+                Ok::<_, Infallible>(answer.map(|body| body.map_frame(held)))
+            }
+        });
+        let mut request = request();
+        request.extensions_mut().insert(resource);
+        let answered = tokio::spawn(serve(&layer, service).oneshot(request)).await;
+        assert_eq!(answered.is_err(), panics != "no");
+        assert_eq!(*left.lock().unwrap(), [0], "panics: {panics}");
+    }
 }

@@ -252,8 +252,12 @@ where
                             fingerprint,
                             directive,
                         }),
-                        // Nobody decided: as when the handler itself panics.
-                        Err(panic) => stage.set(Stage::aside(give_up(held, Err(panic)))),
+                        // Nobody decided: as when the handler itself panics, of whose answer
+                        // nothing is left either.
+                        Err(panic) => {
+                            drop(message.take_answer());
+                            stage.set(Stage::aside(give_up(held, Err(panic))));
+                        }
                     }
                 }
                 StageProj::Gathering {
