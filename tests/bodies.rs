@@ -6,6 +6,7 @@ mod support;
 
 use std::{
     convert::Infallible,
+    future::ready,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -16,9 +17,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use support::{
     Answer, AnyBody, BoxError, Unreadable, any, data, events::Events, frames, layer, live_body,
     post, send, send_text, serve,
@@ -480,6 +482,33 @@ async fn over_the_limit_the_client_gets_all_and_the_key_is_sealed() {
         let second = send(&service, post("k", "")).await;
         assert_eq!(second.code(), "idempotency_result_unavailable");
         assert_eq!(events.count("sealed:over_limit"), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_limit_of_an_answer_is_exact() {
+    let whole = |text: &'static str| any(Full::from(text));
+    let unknown = |text: &'static str| any(frames(vec![data("123"), data(text)]));
+    let live = |text: &'static str| {
+        let begin = stream::once(ready(data("123")));
+        let rest = stream::once(async move {
+            tokio::task::yield_now().await;
+            data(text)
+        });
+        any(StreamBody::new(begin.chain(rest).map(Ok::<_, Infallible>)))
+    };
+    let answers = [
+        (whole("12345"), whole("123456")),
+        (unknown("45"), unknown("456")),
+        (live("45"), live("456")),
+    ];
+    for (at_the_limit, beyond) in answers {
+        for (answer, event) in [(at_the_limit, "recorded"), (beyond, "sealed:over_limit")] {
+            let (layer, events) = limited(Unkept::Seal);
+            let (_, service) = giving([Response::new(answer)]);
+            send(&serve(&layer, service), post("k", "")).await;
+            assert_eq!(events.count(event), 1, "{event}");
+        }
     }
 }
 

@@ -459,6 +459,21 @@ async fn a_waiter_on_another_node_is_woken_by_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_wait_is_asked_less_and_less() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Settled, Fault::Refused);
+    let (mut a, b) = (Node::waiting(&store), Node::waiting(&store));
+    let leader = a.lead().await;
+    let waits = b.send("hello");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    // The pauses double from 10 ms on: the eighth is over after 2.27 s.
+    assert_eq!(store.calls(Verb::Claim), 2 + 10);
+    a.answer(Next::Status(200));
+    assert!(waits.await.unwrap().is_replay());
+    leader.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_waiter_on_another_node_takes_over_after_a_release() {
     let store = FaultStore::new();
     let (mut a, mut b) = (Node::waiting(&store), Node::waiting(&store));

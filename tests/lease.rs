@@ -193,6 +193,23 @@ async fn a_handler_whose_answer_was_refused_has_lost_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_finds_the_record_is_no_loss() {
+    let store = FaultStore::new();
+    let mut node = Node::new("a", &store);
+    let (answer, operation) = node.start().await;
+    store.next(Verb::Complete, [Fault::Silence]);
+    tokio::time::sleep(LEASE / 3 - Duration::from_secs(1)).await;
+    node.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+    assert_eq!(
+        (store.calls(Verb::Renew), store.calls(Verb::Complete)),
+        (1, 2)
+    );
+    assert!(!operation.is_lease_lost());
+    assert_eq!(node.events.count("lease_lost"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_that_comes_too_late_is_no_secret() {
     let store = FaultStore::new();
     let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
@@ -289,6 +306,23 @@ async fn a_zombie_whose_call_fails_asks_once_more_before_it_answers() {
     let zombie = zombie.await.unwrap();
     assert_eq!(zombie.text(), "b, attempt 2", "never its own answer");
     assert_eq!(a.events.count("unrecorded"), 0);
+}
+
+/// Which finds out by its release.
+#[tokio::test(start_paused = true)]
+async fn a_zombie_that_failed_gets_the_record_too() {
+    let store = FaultStore::new();
+    let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
+    a.fails.store(true, Ordering::SeqCst);
+    let (zombie, _) = a.start().await;
+    lapse(&store).await;
+    let (successor, _) = b.start().await;
+    b.gate.add_permits(1);
+    successor.await.unwrap();
+    a.gate.add_permits(1);
+    let zombie = zombie.await.unwrap();
+    assert_eq!(zombie.text(), "b, attempt 2", "never its own answer");
+    assert!(zombie.is_replay());
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use support::{
     Answer,
     events::Events,
@@ -52,12 +52,17 @@ impl Bench {
         let (runs, status) = (self.runs.clone(), self.status);
         let service = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
             let run = runs.fetch_add(1, Ordering::SeqCst) + 1;
-            assert!(request.extensions().get::<Idempotency>().is_some());
+            let operation = request.extensions().get::<Idempotency>().unwrap();
             let answer = Response::builder()
                 .status(status)
                 .header("idempotent-replayed", "true")
+                .header("x-fence", operation.fence().get())
                 .body(Full::from(format!("run {run}")));
-            async { Ok::<_, Infallible>(answer.unwrap()) }
+            async {
+                let body = request.into_body().collect().await.unwrap();
+                assert_eq!(body.to_bytes(), "hello");
+                Ok::<_, Infallible>(answer.unwrap())
+            }
         });
         send(&serve(&self.layer, service), post("k", "hello")).await
     }
@@ -176,6 +181,7 @@ async fn a_route_that_chose_danger_runs_unprotected_and_says_so() {
         let answer = bench.send().await;
         assert_eq!(answer.text(), format!("run {run}"));
         assert_eq!(answer.header("idempotency-status"), Some("unprotected"));
+        assert_eq!(answer.header("x-fence"), Some("0"));
         assert!(!answer.is_replay());
     }
     assert_eq!(bench.events.count("unprotected"), 2);

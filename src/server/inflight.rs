@@ -278,3 +278,43 @@ impl<S: Store> Drop for Turn<S> {
         self.end(|| None);
     }
 }
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use super::*;
+    use crate::{
+        key::Key,
+        server::config::Config,
+        store::{Claim, Fence, MemoryStore},
+    };
+    use std::time::Duration;
+
+    fn enter(node: &Arc<Node<MemoryStore>>, key: &RecordKey) -> Option<Turn<MemoryStore>> {
+        match Turn::enter(node, key, Fingerprint::from_parts(1, [0; 32])) {
+            Entered::Leads(turn) => Some(turn),
+            Entered::Follows(_) => None,
+        }
+    }
+
+    /// Or nobody would renew the lease of who leads now, nor wait for it.
+    #[tokio::test]
+    async fn who_was_replaced_changes_nothing_for_who_leads_now() {
+        let node = Arc::new(Node::new(MemoryStore::new()));
+        let key = RecordKey::from_bytes([0; 32]);
+        let mut first = enter(&node, &key).unwrap();
+        let claim = Claim::new(&key, Fingerprint::from_parts(1, [0; 32]));
+        let lapsed = claim.lease_for(Duration::ZERO).won(Fence::new(1), 1);
+        let (name, config) = (Key::new("k").unwrap(), Arc::new(Config::default()));
+        let flight = Flight::new(name, lapsed, config, &node.clock, Instant::now());
+        let flight = Arc::new(flight);
+        first.reach(Stage::Executing(Arc::clone(&flight)));
+        let second = enter(&node, &key).unwrap();
+        assert!(flight.is_lost(), "nobody else would tell its handler");
+        first.reach(Stage::Elsewhere(Instant::now()));
+        assert_eq!(node.leaders.under_way(), 1);
+        first.end(|| None);
+        assert!(enter(&node, &key).is_none(), "the second leads");
+        drop(second);
+        assert!(enter(&node, &key).is_some());
+    }
+}

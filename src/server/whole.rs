@@ -80,3 +80,59 @@ impl Many {
         Some(Frame::data(frame))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its end and the bounds of its size, before its first frame and behind each.
+    fn told(mut body: Whole) -> Vec<(bool, u64, Option<u64>)> {
+        let tell = |body: &Whole| {
+            let size = body.size_hint();
+            (body.is_end_stream(), size.lower(), size.upper())
+        };
+        let mut told = vec![tell(&body)];
+        while body.next().is_some() {
+            told.push(tell(&body));
+        }
+        assert!(body.next().is_none());
+        told
+    }
+
+    #[test]
+    fn what_is_left_is_told_exactly_but_before_trailers() {
+        let frames = |frames: &[&'static str]| frames.iter().copied().map(Bytes::from).collect();
+        let trailers = || Some(Box::new(HeaderMap::new()));
+        let table = [
+            (frames(&[]), None, vec![(true, 0, Some(0))]),
+            (
+                frames(&["ab"]),
+                None,
+                vec![(false, 2, Some(2)), (true, 0, Some(0))],
+            ),
+            (
+                frames(&["ab", "c"]),
+                None,
+                vec![(false, 3, Some(3)), (false, 1, Some(1)), (true, 0, Some(0))],
+            ),
+            (
+                frames(&[]),
+                trailers(),
+                vec![(false, 0, None), (true, 0, Some(0))],
+            ),
+            (
+                frames(&["ab", "c"]),
+                trailers(),
+                vec![
+                    (false, 3, None),
+                    (false, 1, None),
+                    (false, 0, None),
+                    (true, 0, Some(0)),
+                ],
+            ),
+        ];
+        for (frames, trailers, expected) in table {
+            assert_eq!(told(Whole::new(frames, trailers)), expected);
+        }
+    }
+}

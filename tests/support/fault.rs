@@ -32,6 +32,7 @@ pub enum Verb {
     Complete,
     Release,
     Renew,
+    Settled,
 }
 
 /// A memory store behind a wire: each call of a verb meets the next fault planned for it,
@@ -140,6 +141,7 @@ impl Store for FaultStore {
         fence: Fence,
         limit: Duration,
     ) -> Result<(), StoreError> {
-        self.memory.settled(key, fence, limit).await
+        self.through(Verb::Settled, self.memory.settled(key, fence, limit))
+            .await
     }
 }
