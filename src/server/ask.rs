@@ -7,14 +7,15 @@ use tokio::time::Instant;
 use super::{
     claim::{claim, claim_again, claim_until},
     config::StoreFailure,
-    flow::Shared,
     follow::{Followed, Patience},
     inflight::{Entered, Stage, Turn},
     lease::Held,
     pledge,
     recording::LiveAnswer,
+    shared::Shared,
 };
 use crate::{
+    event::Event,
     fingerprint::Fingerprint,
     key::Key,
     record_key::RecordKey,
@@ -80,6 +81,16 @@ pub(super) fn ask<S: Store>(
 }
 
 impl<S: Store> Shared<S> {
+    /// Begins to look after a lease, under which the inner service may run now.
+    fn hold(&self, turn: Turn<S>, key: Key, lease: Lease, sent: Instant) -> Held<S> {
+        self.config.emit(&Event::Claimed {
+            key: lease.key(),
+            fence: lease.fence(),
+            attempt: lease.attempt(),
+        });
+        Held::new(turn, self.flight(key, lease, sent))
+    }
+
     /// Claims until it is clear what to do; also when the claim was sent.
     #[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
     fn lead(

@@ -2,17 +2,16 @@
 
 use std::{
     mem,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request::Parts, response};
+use http::{HeaderMap, Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -20,22 +19,19 @@ use super::{
     admission::Operation,
     ask::{Asked, ask},
     call::{Within, within},
-    config::Config,
-    context::Idempotency,
-    flight::Flight,
     future::{Flow, run_on},
-    gather::{Caught, Gather, Gathered, Panic, gather},
-    inflight::Turn,
+    gather::{Caught, Gather, Gathered, Ran, gather},
     lease::{Held, Settled},
-    node::Node,
+    message::Message,
+    outcome::give_up,
     pledge,
-    reply::Protection,
     request_body::{Incoming, Receive, Received, RequestBody, receive},
     response_body::ResponseBody,
     settle::{Head, settle_unkept, settle_unread, settle_whole},
+    shared::Shared,
 };
 use crate::{
-    event::{Cause, Event},
+    event::Event,
     fingerprint::Fingerprint,
     frames::Frames,
     key::Key,
@@ -43,16 +39,9 @@ use crate::{
     record::Record,
     record_key::RecordKey,
     rejection::RejectionKind,
-    store::{Claim, Fence, Lease, Store},
+    store::Store,
     verdict::Verdict,
 };
-
-/// What the requests of one service share.
-#[derive(Debug)]
-pub(super) struct Shared<S> {
-    pub(super) node: Arc<Node<S>>,
-    pub(super) config: Arc<Config>,
-}
 
 pub(super) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
 
@@ -93,6 +82,7 @@ where
 pin_project! {
     /// See [`run`]. Not an `async fn`, which keeps room for all that it was ever given, and for
     /// each argument of what it awaits twice: it would be twice as large.
+    #[project = WayProj]
     struct Way<S, Svc, ReqB, F, ResB, E, AskFn, A, SettleFn, R>
     where
         S: Store,
@@ -171,26 +161,20 @@ where
 {
     type Output = Answered<ResB, Svc::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let way = self.project();
-        let (mut stage, message) = (way.stage, way.message);
-        let (shared, key) = (way.shared, way.key);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match stage.as_mut().project() {
+            let mut way = self.as_mut().project();
+            match way.stage.as_mut().project() {
                 StageProj::Arriving { arriving, name } => {
                     let arrived = ready!(arriving.poll(cx));
                     match arrived.unwrap_or(Err(RejectionKind::BodyTimeout)) {
                         Ok((received, fingerprint)) => {
-                            let (shared, name) = (Arc::clone(shared), once(name));
-                            stage.set(Stage::Asking {
-                                asking: (way.ask)(shared, *key, name, fingerprint),
-                                received,
-                                fingerprint,
-                            });
+                            let name = once(name);
+                            way.ask(name, received, fingerprint);
                         }
                         Err(kind) => {
                             let verdict = Verdict::Reject(kind, None);
-                            return Poll::Ready(Ok(shared.reply(key, verdict)));
+                            return Poll::Ready(Ok(way.shared.reply(way.key, verdict)));
                         }
                     }
                 }
@@ -198,33 +182,22 @@ where
                     asking,
                     received,
                     fingerprint,
-                } => match ready!(asking.poll(cx)) {
-                    Asked::MayRun(held) => {
-                        let flight = Arc::clone(held.flight());
-                        let (received, fingerprint) = (mem::take(received), *fingerprint);
-                        let mut held = Some(held);
-                        let called = catch_unwind(AssertUnwindSafe(|| {
-                            stage.set(Stage::Running {
-                                running: Caught::new(message.call(received, flight)),
-                                held: held.take(),
-                                fingerprint,
-                            });
-                        }));
-                        if let (Err(panic), Some(held)) = (called, held) {
-                            stage.set(Stage::aside(give_up(held, Err(panic))));
+                } => {
+                    let asked = ready!(asking.poll(cx));
+                    let (received, fingerprint) = (mem::take(received), *fingerprint);
+                    match asked {
+                        Asked::MayRun(held) => way.run(held, received, fingerprint),
+                        Asked::Unprotected(name) => {
+                            way.run_unprotected(name, received, fingerprint);
+                        }
+                        Asked::Answered(verdict) => {
+                            return Poll::Ready(Ok(way.shared.reply(way.key, verdict)));
+                        }
+                        Asked::Join(answer) => {
+                            return Poll::Ready(Ok(way.shared.join(way.key, &answer)));
                         }
                     }
-                    Asked::Unprotected(name) => {
-                        // One that followed has not claimed.
-                        pledge::give();
-                        let flight = shared.unprotected(name, key, *fingerprint);
-                        let running = message.call(mem::take(received), flight);
-                        let answering = Arc::clone(shared).answer_unprotected(running);
-                        stage.set(Stage::aside(answering));
-                    }
-                    Asked::Answered(verdict) => return Poll::Ready(Ok(shared.reply(key, verdict))),
-                    Asked::Join(answer) => return Poll::Ready(Ok(shared.join(key, &answer))),
-                },
+                }
                 StageProj::Running {
                     running,
                     held,
@@ -232,33 +205,7 @@ where
                 } => {
                     let ran = ready!(running.poll(cx));
                     let (held, fingerprint) = (once(held), *fingerprint);
-                    let Ok(Ok(response)) = ran else {
-                        stage.set(Stage::aside(give_up(held, ran)));
-                        continue;
-                    };
-                    let (answer, body) = response.into_parts();
-                    let answer = message.answer(answer);
-                    match shared.decide(answer) {
-                        Ok(Some(told)) if told.outcome() != Outcome::Record => {
-                            let head = shared.head(fingerprint, answer, Some(told));
-                            let answer = message.respond(ResponseBody::passed(body));
-                            let settling = settle_unread(held, head, told.outcome());
-                            let giving = shared.give_after(*key, settling, fingerprint, answer);
-                            stage.set(Stage::aside(giving));
-                        }
-                        Ok(directive) => stage.set(Stage::Gathering {
-                            gathering: gather(body, shared.config.max_response_body),
-                            held: Some(held),
-                            fingerprint,
-                            directive,
-                        }),
-                        // Nobody decided: as when the handler itself panics, of whose answer
-                        // nothing is left either.
-                        Err(panic) => {
-                            drop(message.take_answer());
-                            stage.set(Stage::aside(give_up(held, Err(panic))));
-                        }
-                    }
+                    way.answered(ran, held, fingerprint);
                 }
                 StageProj::Gathering {
                     gathering,
@@ -268,31 +215,28 @@ where
                 } => {
                     let gathered = ready!(gathering.poll(cx));
                     let (held, fingerprint) = (once(held), *fingerprint);
-                    let head = shared.head(fingerprint, message.head(), *directive);
+                    let head = way.shared.head(fingerprint, way.message.head(), *directive);
                     match gathered {
                         Gathered::Whole(frames, trailers) => {
-                            let trailers = trailers.as_deref();
-                            stage.set(Stage::Recording {
-                                recording: (way.settle)(held, head, frames, trailers),
-                            });
+                            let recording = (way.settle)(held, head, frames, trailers.as_deref());
+                            way.stage.set(Stage::Recording { recording });
                         }
                         Gathered::Live(frames, body) => {
-                            let answer = message.take_answer();
-                            let answer = shared.go_live(held, head, answer, frames, body);
+                            let answer = way.message.take_answer();
+                            let answer = way.shared.go_live(held, head, answer, frames, body);
                             return Poll::Ready(Ok(answer));
                         }
                         Gathered::Unkept(cause, frames, rest) => {
-                            let answer = message.respond(ResponseBody::begun(&frames, rest));
                             let settling = settle_unkept(held, head, cause);
-                            let giving = shared.give_after(*key, settling, fingerprint, answer);
-                            stage.set(Stage::aside(giving));
+                            let body = ResponseBody::begun(&frames, rest);
+                            way.give_after(settling, fingerprint, body);
                         }
                     }
                 }
                 StageProj::Recording { recording } => {
                     let (settled, record) = ready!(recording.poll(cx));
-                    let answer = message.take_answer();
-                    return Poll::Ready(Ok(shared.give(key, answer, settled, record)));
+                    let answer = way.message.take_answer();
+                    return Poll::Ready(Ok(way.shared.give(way.key, answer, settled, record)));
                 }
                 StageProj::Aside { aside } => return aside.as_mut().poll(cx),
             }
@@ -300,56 +244,98 @@ where
     }
 }
 
+/// The steps from one stage to the next.
+impl<S, Svc, ReqB, ResB, AskFn, A, SettleFn, R>
+    WayProj<'_, S, Svc, ReqB, Svc::Future, ResB, Svc::Error, AskFn, A, SettleFn, R>
+where
+    S: Store,
+    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
+    Svc::Future: Send,
+    Svc::Error: Send + 'static,
+    ReqB: 'static,
+    ResB: Body<Data = Bytes> + Send + 'static,
+    ResB::Error: Into<BoxError>,
+    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint) -> A,
+{
+    fn ask(mut self, name: Key, received: Received, fingerprint: Fingerprint) {
+        let shared = Arc::clone(self.shared);
+        self.stage.set(Stage::Asking {
+            asking: (self.ask)(shared, *self.key, name, fingerprint),
+            received,
+            fingerprint,
+        });
+    }
+
+    fn run(mut self, held: Held<S>, received: Received, fingerprint: Fingerprint) {
+        let flight = Arc::clone(held.flight());
+        let mut held = Some(held);
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            self.stage.set(Stage::Running {
+                running: Caught::new(self.message.call(received, flight)),
+                held: held.take(),
+                fingerprint,
+            });
+        }));
+        if let (Err(panic), Some(held)) = (called, held) {
+            self.stage.set(Stage::aside(give_up(held, Err(panic))));
+        }
+    }
+
+    fn run_unprotected(mut self, name: Key, received: Received, fingerprint: Fingerprint) {
+        // One that followed has not claimed.
+        pledge::give();
+        let flight = self.shared.unprotected(name, self.key, fingerprint);
+        let running = self.message.call(received, flight);
+        let answering = Arc::clone(self.shared).answer_unprotected(running);
+        self.stage.set(Stage::aside(answering));
+    }
+
+    fn answered(mut self, ran: Ran<ResB, Svc::Error>, held: Held<S>, fingerprint: Fingerprint) {
+        let Ok(Ok(response)) = ran else {
+            return self.stage.set(Stage::aside(give_up(held, ran)));
+        };
+        let (answer, body) = response.into_parts();
+        let answer = self.message.answer(answer);
+        match self.shared.decide(answer) {
+            Ok(Some(told)) if told.outcome() != Outcome::Record => {
+                let head = self.shared.head(fingerprint, answer, Some(told));
+                let settling = settle_unread(held, head, told.outcome());
+                self.give_after(settling, fingerprint, ResponseBody::passed(body));
+            }
+            Ok(directive) => self.stage.set(Stage::Gathering {
+                gathering: gather(body, self.shared.config.max_response_body),
+                held: Some(held),
+                fingerprint,
+                directive,
+            }),
+            // Nobody decided: as when the handler itself panics, of whose answer nothing is
+            // left either.
+            Err(panic) => {
+                drop(self.message.take_answer());
+                self.stage.set(Stage::aside(give_up(held, Err(panic))));
+            }
+        }
+    }
+
+    /// The answer is given with this body once its key is settled.
+    fn give_after(
+        mut self,
+        settling: impl Future<Output = Settled> + Send + 'static,
+        fingerprint: Fingerprint,
+        body: ResponseBody<ResB>,
+    ) {
+        let answer = self.message.respond(body);
+        let giving = self
+            .shared
+            .give_after(*self.key, settling, fingerprint, answer);
+        self.stage.set(Stage::aside(giving));
+    }
+}
+
 impl<S: Store, ReqB, A, F, ResB, R, T> Stage<S, ReqB, A, F, ResB, R, T> {
     fn aside(future: impl Future<Output = T> + Send + 'static) -> Self {
         let aside = Box::pin(future);
         Self::Aside { aside }
-    }
-}
-
-/// The head of the request, and then of its answer; `None` once it was handed on.
-enum Message<Svc> {
-    /// And the instance of the service that was polled ready.
-    Request(Option<(Svc, Parts)>),
-    Answer(Option<response::Parts>),
-}
-
-impl<Svc> Message<Svc> {
-    /// Calls the service, with the operation among the extensions of the request.
-    fn call<B>(&mut self, received: Received, flight: Arc<Flight>) -> Svc::Future
-    where
-        Svc: Service<Request<RequestBody<B>>>,
-    {
-        let (mut service, mut parts) = match self {
-            Self::Request(request) => once(request),
-            Self::Answer(_) => unreachable!("called once"),
-        };
-        parts.extensions.insert(Idempotency::new(flight));
-        service.call(Request::from_parts(parts, RequestBody::whole(received)))
-    }
-
-    /// The answer has come.
-    fn answer(&mut self, answer: response::Parts) -> &mut response::Parts {
-        *self = Self::Answer(Some(answer));
-        self.head()
-    }
-
-    fn head(&mut self) -> &mut response::Parts {
-        match self {
-            Self::Answer(Some(answer)) => answer,
-            Self::Answer(None) | Self::Request(_) => unreachable!("it was answered"),
-        }
-    }
-
-    fn take_answer(&mut self) -> response::Parts {
-        match self {
-            Self::Answer(answer) => once(answer),
-            Self::Request(_) => unreachable!("it was answered"),
-        }
-    }
-
-    fn respond<B>(&mut self, body: ResponseBody<B>) -> Response<ResponseBody<B>> {
-        Response::from_parts(self.take_answer(), body)
     }
 }
 
@@ -373,82 +359,10 @@ where
     }
 }
 
-impl<S: Store> Shared<S> {
-    /// A claim that is sent now.
-    pub(super) fn claim_for<'a>(
-        &self,
-        now: Instant,
-        key: &'a RecordKey,
-        fingerprint: Fingerprint,
-    ) -> Claim<'a> {
-        Claim::at(now, key, fingerprint)
-            .lease_for(self.config.lease)
-            .retained_for(self.config.retention)
-            .after_crash(self.config.after_crash)
-    }
-
-    /// Begins to look after a lease, under which the inner service may run now.
-    pub(super) fn hold(&self, turn: Turn<S>, key: Key, lease: Lease, sent: Instant) -> Held<S> {
-        self.config.emit(&Event::Claimed {
-            key: lease.key(),
-            fence: lease.fence(),
-            attempt: lease.attempt(),
-        });
-        Held::new(turn, self.flight(key, lease, sent))
-    }
-
-    /// The store did not say whether a request may run, and it does: under a lease in name
-    /// only.
-    fn unprotected(
-        &self,
-        key: Key,
-        record_key: &RecordKey,
-        fingerprint: Fingerprint,
-    ) -> Arc<Flight> {
-        self.config.emit(&Event::Unprotected { key: record_key });
-        let now = Instant::now();
-        let claim = self.claim_for(now, record_key, fingerprint);
-        self.flight(key, claim.won(Fence::new(0), 1), now)
-    }
-
-    async fn answer_unprotected<B, E>(
-        self: Arc<Self>,
-        running: impl Future<Output = Result<Response<B>, E>>,
-    ) -> Answered<B, E> {
-        let running = {
-            // No leader is under way, by which a drain would know of it.
-            let _known = Arc::clone(&self.node.unprotected);
-            running.await
-        };
-        let mut response = running?;
-        let marker = &self.config.contract.replay_header;
-        response.headers_mut().remove(marker);
-        Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
-    }
-
-    fn flight(&self, key: Key, lease: Lease, sent: Instant) -> Arc<Flight> {
-        let config = Arc::clone(&self.config);
-        Arc::new(Flight::new(key, lease, config, &self.node.clock, sent))
-    }
-}
-
-/// The inner service returned an error, or panicked: releases the key, and passes that on.
-pub(super) async fn give_up<S: Store, B, E>(
-    held: Held<S>,
-    failed: Result<Result<Response<B>, E>, Panic>,
-) -> Answered<B, E> {
-    let cause = match failed {
-        Ok(_) => Cause::ServiceError,
-        Err(_) => Cause::Panic,
-    };
-    held.release(cause).await;
-    let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
-    answered.map(|response| response.map(ResponseBody::passed))
-}
-
 #[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
+    use crate::server::{config::Config, node::Node};
     use crate::store::MemoryStore;
     use http_body_util::Full;
     use std::{convert::Infallible, future::Ready};

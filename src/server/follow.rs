@@ -11,11 +11,11 @@ use tokio::time::{self, Instant};
 use super::{
     config::{Config, InFlight, StoreFailure},
     flight::Clock,
-    flow::Shared,
     inflight::{Leader, Stage},
     node::Node,
     pauses::Pauses,
     recording::LiveAnswer,
+    shared::Shared,
 };
 use crate::{
     event::Event,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
@@ -193,6 +193,9 @@ impl<F> Caught<F> {
 
 /// What a panic carries.
 pub(super) type Panic = Box<dyn Any + Send>;
+
+/// What an inner service came to.
+pub(super) type Ran<B, E> = Result<Result<Response<B>, E>, Panic>;
 
 impl<F: Future> Future for Caught<F> {
     type Output = Result<F::Output, Panic>;

@@ -181,6 +181,7 @@ mod inflight;
 mod insist;
 mod layer;
 mod lease;
+mod message;
 mod node;
 mod outcome;
 mod pauses;
@@ -193,6 +194,8 @@ mod response_body;
 mod service;
 mod settings;
 mod settle;
+mod shared;
+mod unprotected;
 mod whole;
 
 #[cfg(feature = "axum")]

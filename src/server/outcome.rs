@@ -1,7 +1,7 @@
 //! What becomes of a fresh answer.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -17,16 +17,18 @@ use http_body::Body;
 
 use super::{
     BoxError,
-    flow::{Answered, Shared},
-    gather::Panic,
+    flow::Answered,
+    gather::{Panic, Ran},
     lease::{Held, Settled},
     pump::Pump,
     recording::{LiveAnswer, Recording},
     reply::Protection,
     response_body::ResponseBody,
     settle::{Decided, Head},
+    shared::Shared,
 };
 use crate::{
+    event::Cause,
     fingerprint::Fingerprint,
     frames::Frames,
     policy::Directive,
@@ -156,6 +158,17 @@ impl<S: Store> Shared<S> {
             }
         }
     }
+}
+
+/// The inner service returned an error, or panicked: releases the key, and passes that on.
+pub(super) async fn give_up<S: Store, B, E>(held: Held<S>, failed: Ran<B, E>) -> Answered<B, E> {
+    let cause = match failed {
+        Ok(_) => Cause::ServiceError,
+        Err(_) => Cause::Panic,
+    };
+    held.release(cause).await;
+    let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
+    answered.map(|response| response.map(ResponseBody::passed))
 }
 
 /// A wrong `Content-Length` lets a server split responses, and here the right one is known.

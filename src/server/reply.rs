@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header::TRAILER};
 
-use super::{flow::Shared, recording::LiveAnswer, response_body::ResponseBody};
+use super::{recording::LiveAnswer, response_body::ResponseBody, shared::Shared};
 use crate::{
     event::Event, protocol::Protocol, record::Record, record_key::RecordKey, verdict::Verdict,
 };

@@ -15,11 +15,12 @@ use super::{
     BoxError,
     admission::Admission,
     config::Config,
-    flow::{self, Shared},
+    flow,
     future::{Keyed, ResponseFuture},
     node::Node,
     request_body::{Incoming, RequestBody},
     response_body::ResponseBody,
+    shared::Shared,
 };
 use crate::{event::Event, protocol::Protocol, store::Store};
 
