@@ -1,6 +1,9 @@
 //! The leases among the keys of a shard.
 
+use std::{iter, mem};
+
 use super::{
+    clock::Second,
     place::Hash,
     queue::{Look, Queue},
     shard::Slots,
@@ -12,7 +15,10 @@ use crate::store::slot::Held;
 #[derive(Default)]
 pub(super) struct Leases {
     /// One look at each, and some that are left over from leases that ended.
-    pub(super) looks: Queue,
+    looks: Queue,
+    /// Looks that are being sorted out: a few whenever a lease ends. All at once would keep the
+    /// lock too long.
+    unsorted: Queue,
     count: usize,
     /// The box of one that ended: nearly every one ends before another begins.
     spare: Option<Box<InFlight>>,
@@ -20,6 +26,10 @@ pub(super) struct Leases {
 
 /// How many looks may be left over beside those at as many leases.
 const LEFTOVERS: usize = 16;
+
+/// How many looks are sorted out when a lease ends. There are at most twice as many as leases
+/// when that begins: with three or more it is done before it begins anew.
+const SORTED_AT_ONCE: usize = 4;
 
 impl Leases {
     /// A slot for a lease that begins.
@@ -56,11 +66,37 @@ impl Leases {
         self.count -= 1;
         if self.count == 0 {
             self.looks.clear();
-        } else if self.looks.len() > 2 * self.count + LEFTOVERS {
-            self.looks.retain(|look| {
-                let awaiting = slots.get(look.hash.whole(), |(_, slot)| slot.get().awaits(look));
-                awaiting.is_some()
-            });
+            self.unsorted.clear();
+            return;
         }
+        if self.unsorted.len() == 0 && self.looks.len() > 2 * self.count + LEFTOVERS {
+            mem::swap(&mut self.looks, &mut self.unsorted);
+        }
+        for look in iter::from_fn(|| self.unsorted.pop()).take(SORTED_AT_ONCE) {
+            let awaiting = slots.get(look.hash.whole(), |(_, slot)| slot.get().awaits(look));
+            if awaiting.is_some() {
+                self.looks.push(look);
+            }
+        }
+    }
+
+    /// Has a lease looked at again.
+    pub(super) fn look_again(&mut self, look: Look) {
+        self.looks.push(look);
+    }
+
+    /// Takes a look that is due.
+    pub(super) fn pop_due(&mut self, now: Second) -> Option<Look> {
+        let unsorted = self.unsorted.pop_due(now);
+        unsorted.or_else(|| self.looks.pop_due(now))
+    }
+
+    pub(super) fn are_due(&self, now: Second) -> bool {
+        self.unsorted.is_due(now) || self.looks.is_due(now)
+    }
+
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> usize {
+        self.unsorted.len() + self.looks.len()
     }
 }

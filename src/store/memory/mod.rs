@@ -93,7 +93,7 @@ impl MemoryStore {
     ///
     /// A shard that grows keeps its callers waiting until it has moved all its keys. With
     /// five million keys in 8 shards that takes 52 ms, in 1024 shards less than 2 ms. An
-    /// empty shard takes 204 bytes.
+    /// empty shard takes 228 bytes.
     ///
     /// # Panics
     ///

@@ -44,10 +44,6 @@ impl Queue {
         self.first().is_some_and(|first| first <= now)
     }
 
-    pub(super) fn retain(&mut self, is_kept: impl Fn(Look) -> bool) {
-        self.0.retain(|Reverse(look)| is_kept(*look));
-    }
-
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

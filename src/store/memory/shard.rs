@@ -64,7 +64,7 @@ impl Shard<'_> {
 
     /// Looks at one key that is due.
     pub(super) fn look(&mut self, now: Moment, hasher: &DigestHasher) -> Option<Found> {
-        if let Some(look) = self.looks.leases.looks.pop_due(now.second()) {
+        if let Some(look) = self.looks.leases.pop_due(now.second()) {
             return Some(self.look_at_lease(look, now));
         }
         let look = self.looks.records.pop_due(now.second())?;
@@ -88,7 +88,7 @@ impl Shard<'_> {
         }
         let alive = self.slots.get_mut(hash, is_meant);
         if let Some(Slot::InFlight(flight)) = alive.map(|(_, slot)| slot.get_mut()) {
-            leases.looks.push(flight.look_again(now));
+            leases.look_again(flight.look_again(now));
         }
         Found::Alive
     }
@@ -104,12 +104,12 @@ impl Shard<'_> {
 
 impl Looks {
     pub(super) fn are_due(&self, now: Second) -> bool {
-        self.leases.looks.is_due(now) || self.records.is_due(now)
+        self.leases.are_due(now) || self.records.is_due(now)
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.leases.looks.len() + self.records.len()
+        self.leases.looks() + self.records.len()
     }
 }
 

@@ -401,6 +401,52 @@ mod tests {
         assert_eq!(table.looks(), 10);
     }
 
+    /// Sorting them all out at once would hold up whoever needs the lock.
+    #[test]
+    fn a_lease_that_ends_has_few_looks_sorted_out() {
+        let table = table();
+        let keys: Vec<_> = (0..10_000).map(key).collect();
+        let claims = keys.iter().map(|key| Claim::new(key, REQUEST));
+        let leases: Vec<_> = claims.map(|claim| acquire(&table, &claim)).collect();
+        let (last, others) = leases.split_last().unwrap();
+        let mut before = table.looks();
+        for lease in others {
+            table.release(lease);
+            let after = table.looks();
+            // The last lease of a shard leaves nothing at all, which takes no sorting.
+            let is_emptied = after < 64;
+            assert!(is_emptied || before - after <= 4, "{before} looks, {after}");
+            before = after;
+        }
+        table.release(last);
+        assert_eq!(table.looks(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_lapse_too_while_looks_are_sorted_out() {
+        let table = table();
+        let mut leases = Vec::new();
+        for number in 0..1000 {
+            let key = key(number);
+            let claim = Claim::new(&key, REQUEST).lease_for(seconds(60 + u64::from(number)));
+            leases.push(acquire(&table, &claim.retained_for(seconds(60))));
+        }
+        // Those that end are the first to be sorted out, so that it has only just begun when
+        // none of them is left.
+        for lease in leases {
+            let before = table.looks();
+            table.release(&lease);
+            if table.looks() < before {
+                break;
+            }
+        }
+        advance(seconds(10_000)).await;
+        for number in 1000..2000 {
+            acquire(&table, &Claim::new(&key(number), REQUEST));
+        }
+        assert_eq!(table.room.entries(), 1000);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_key_that_lives_on_has_one_item() {
         let table = table();
