@@ -19,7 +19,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tower::Service;
 use tower_idempotency::{Idempotency, IdempotencyLayer, MemoryStore};
 
-use self::outside::{Runs, send};
+use self::outside::{Connection, Runs, Server, raw_post, send};
 
 mod outside;
 
@@ -157,6 +157,28 @@ async fn server_sent_events_are_replayed_byte_for_byte() {
     assert_eq!(second.body, first.body);
     assert_eq!(second.headers["content-type"], "text/event-stream");
     assert_eq!((first.is_replay(), second.is_replay()), (false, true));
+}
+
+/// As a gateway does that copies the fields of what it asked.
+async fn forward() -> ([(&'static str, &'static str); 1], Body) {
+    let chunks = stream::iter(["an", "swer"]).map(Ok::<_, Infallible>);
+    (
+        [("transfer-encoding", "chunked")],
+        Body::from_stream(chunks),
+    )
+}
+
+#[tokio::test]
+async fn an_answer_that_was_chunked_where_it_came_from_arrives() {
+    let bare = Router::new().route("/pay", on_post(forward));
+    for app in [bare.clone(), bare.layer(layer())] {
+        let server = Server::http1(app).await;
+        for _ in 0..2 {
+            let mut client = Connection::open(server.address).await;
+            let answer = client.ask(&raw_post("k", "1")).await;
+            assert_eq!((answer.status, answer.text()), (200, "answer"));
+        }
+    }
 }
 
 async fn every_extractor(

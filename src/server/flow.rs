@@ -23,7 +23,7 @@ use super::{
     gather::{Caught, Gather, Gathered, Ran, gather},
     lease::{Held, Settled},
     message::Message,
-    outcome::give_up,
+    outcome::{give_up, leave_chunks_to_the_server},
     pledge,
     request_body::{Incoming, Receive, Received, RequestBody, receive},
     response_body::ResponseBody,
@@ -302,12 +302,15 @@ where
                 let settling = settle_unread(held, head, told.outcome());
                 self.give_after(settling, fingerprint, ResponseBody::passed(body));
             }
-            Ok(directive) => self.stage.set(Stage::Gathering {
-                gathering: gather(body, self.shared.config.max_response_body),
-                held: Some(held),
-                fingerprint,
-                directive,
-            }),
+            Ok(directive) => {
+                leave_chunks_to_the_server(answer, &body);
+                self.stage.set(Stage::Gathering {
+                    gathering: gather(body, self.shared.config.max_response_body),
+                    held: Some(held),
+                    fingerprint,
+                    directive,
+                });
+            }
             // Nobody decided: as when the handler itself panics, of whose answer nothing is
             // left either.
             Err(panic) => {

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    Response, StatusCode,
-    header::{CONTENT_LENGTH, TRAILER},
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
     response::Parts,
 };
 use http_body::Body;
@@ -169,6 +169,19 @@ pub(super) async fn give_up<S: Store, B, E>(held: Held<S>, failed: Ran<B, E>) ->
     held.release(cause).await;
     let answered = failed.unwrap_or_else(|panic| resume_unwind(panic));
     answered.map(|response| response.map(ResponseBody::passed))
+}
+
+/// A body of unknown length that is all there has one, which axum then tells. hyper gives nobody
+/// an answer that is framed in two ways; what needs chunks it chunks untold.
+pub(super) fn leave_chunks_to_the_server(answer: &mut Parts, body: &impl Body) {
+    if body.size_hint().exact().is_some() {
+        return;
+    }
+    let mut encodings = answer.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if encodings.next().is_some_and(is_chunked) && encodings.next().is_none() {
+        answer.headers.remove(TRANSFER_ENCODING);
+    }
 }
 
 /// A wrong `Content-Length` lets a server split responses, and here the right one is known.
