@@ -754,6 +754,31 @@ async fn past_the_limit_those_who_joined_get_an_error_and_the_first_gets_all() {
     assert_eq!(retry.code(), "idempotency_result_unavailable");
 }
 
+/// No later retry will get it.
+#[tokio::test(start_paused = true)]
+async fn a_live_answer_that_cannot_be_recorded_is_no_replay_for_who_joined() {
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    let service = node.service();
+    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
+    soon(node.running.recv()).await;
+    let (mut tokens, body) = live_body();
+    node.answer(Next::Live(body.boxed_unsync()));
+    let first = first.await.unwrap().unwrap();
+    let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
+    assert_eq!(joined.headers()["idempotent-replayed"], "true");
+    for verb in [Verb::Complete, Verb::Renew] {
+        store.lasting(verb, Fault::Refused);
+    }
+    send_text(&mut tokens, "all").await;
+    drop(tokens);
+    let (first, joined) = tokio::join!(Answer::read(first), Answer::read(joined));
+    assert_eq!((first.text().as_str(), first.error), ("all", None));
+    assert_eq!(node.events.count("unrecorded"), 1);
+    assert_eq!(joined.text(), "all");
+    assert!(joined.error.unwrap().contains("broke off"));
+}
+
 #[tokio::test]
 async fn a_live_answer_that_fails_fails_for_all() {
     let store = FaultStore::new();

@@ -34,8 +34,9 @@
 //! as the lease lasts, or if the answer could not be recorded. In that last case the client
 //! gets the answer all the same, with `Idempotency-Status: unrecorded`
 //! ([`status_header`](crate::WireContract::status_header)) and an
-//! [event](crate::Event::Unrecorded); a live one, whose head has left, only the event. If the
-//! handler left a transaction with its lease, 503 `idempotency_unconfirmed` is answered instead.
+//! [event](crate::Event::Unrecorded); a live one, whose head has left, only the event, and for
+//! those who joined it, it breaks off. If the handler left a transaction with its lease, 503
+//! `idempotency_unconfirmed` is answered instead.
 //!
 //! A lost lease never overwrites a newer record, a waiter never executes because it got tired
 //! of waiting, no answer comes from another scope, route or fingerprint, and no crash, panic

@@ -78,7 +78,8 @@ where
         match settled {
             Settled::Lost(_) => End::failed(LeaseLost),
             Settled::Unconfirmed | Settled::RolledBack => End::failed(Unconfirmed),
-            Settled::Kept | Settled::Unrecorded => End::Whole(trailers),
+            Settled::Kept => End::Whole(trailers),
+            Settled::Unrecorded => End::Unrecorded(trailers),
         }
     }
 

@@ -54,6 +54,8 @@ enum First {
 pub(super) enum End {
     /// Whole, with these trailers.
     Whole(Option<HeaderMap>),
+    /// Whole, but the store has no record of it: a replay it must not be.
+    Unrecorded(Option<HeaderMap>),
     /// With an error, which only one reader can be given.
     Failed(Option<BoxError>),
 }
@@ -65,7 +67,7 @@ impl End {
 }
 
 /// The answer this request joined cannot be followed to its end: it failed, grew beyond what
-/// is kept, or lost its lease.
+/// is kept, lost its lease, or could not be recorded.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the response that was joined broke off")]
 #[non_exhaustive]
@@ -240,9 +242,11 @@ impl State {
         }
         Poll::Ready(match (self.end.as_mut(), role) {
             (None, _) => return Poll::Pending,
-            (Some(End::Whole(trailers)), _) => trailers.clone().map(Frame::trailers).map(Ok),
+            (Some(End::Whole(trailers)), _) | (Some(End::Unrecorded(trailers)), Role::First) => {
+                trailers.clone().map(Frame::trailers).map(Ok)
+            }
             (Some(End::Failed(error)), Role::First) => error.take().map(Err),
-            (Some(End::Failed(_)), Role::Joined) => Some(Err(BrokeOff.into())),
+            (Some(End::Unrecorded(_) | End::Failed(_)), Role::Joined) => Some(Err(BrokeOff.into())),
         })
     }
 }
