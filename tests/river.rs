@@ -20,8 +20,10 @@ use support::{events::Events, layer, post, post_to, send, serve};
 use tokio::sync::Notify;
 use tower::service_fn;
 use tower_idempotency::{
-    Directive, Idempotency, IdempotencyLayer, InFlight, KeySpace, MemoryStore, MissingScope, Scope,
-    WireContract, server::RequestBody,
+    Directive, Idempotency, IdempotencyLayer, InFlight, KeySpace, MemoryStore, MissingScope,
+    Record, RecordKey, Scope, Store, WireContract,
+    server::RequestBody,
+    store::{Claim, Claimed, Completion, Fence, Lease, StoreError},
 };
 
 /// A service that counts how often it runs and answers 201 with the count and the body.
@@ -482,6 +484,44 @@ async fn durations_without_end_do_not_overflow() {
     send(&service, post("k", "hello")).await;
     assert!(send(&service, post("k", "hello")).await.is_replay());
     layer.drain(Duration::MAX).await;
+}
+
+/// Nor does what a store says of a lease elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_lease_without_end_does_not_overflow() {
+    struct HeldForEver;
+    impl Store for HeldForEver {
+        async fn claim(&self, _: &Claim<'_>) -> Result<Claimed, StoreError> {
+            Ok(Claimed::in_flight(Fence::new(1), Duration::MAX))
+        }
+
+        async fn complete(
+            &self,
+            _: &Lease,
+            _: &Record,
+            _: Duration,
+        ) -> Result<Completion, StoreError> {
+            unreachable!("nothing runs")
+        }
+
+        async fn release(&self, _: &Lease) -> Result<Completion, StoreError> {
+            unreachable!("nothing runs")
+        }
+
+        async fn renew(&self, _: &Lease) -> Result<Completion, StoreError> {
+            unreachable!("nothing runs")
+        }
+
+        async fn settled(&self, _: &RecordKey, _: Fence, _: Duration) -> Result<(), StoreError> {
+            std::future::pending().await
+        }
+    }
+    for in_flight in [InFlight::Reject, InFlight::Wait(Duration::from_secs(5))] {
+        let layer = IdempotencyLayer::new(HeldForEver).in_flight(in_flight);
+        let (_, service) = counting();
+        let refused = send(&serve(&layer, service), post("k", "hello")).await;
+        assert_eq!(refused.code(), "idempotency_in_flight");
+    }
 }
 
 #[tokio::test]

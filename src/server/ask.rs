@@ -17,6 +17,7 @@ use super::{
 use crate::{
     event::Event,
     fingerprint::Fingerprint,
+    horizon::after,
     key::Key,
     record_key::RecordKey,
     rejection::RejectionKind,
@@ -124,7 +125,7 @@ impl<S: Store> Shared<S> {
                 if let Claimed::InFlight { fence, remaining } = claimed {
                     if patience.may_wait() {
                         pledge::take_back();
-                        turn.reach(Stage::Elsewhere(sent + remaining));
+                        turn.reach(Stage::Elsewhere(after(sent, remaining)));
                         Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
                         // Never claimed because the time is over.
                         if patience.may_wait() {
