@@ -655,6 +655,33 @@ async fn a_body_that_fails_midway_is_seen_to_fail_and_the_key_is_settled() {
     }
 }
 
+/// `SizeHint` panics when it is given an upper bound below the lower.
+#[tokio::test]
+async fn a_body_whose_size_hint_panics_is_one_of_unknown_size() {
+    struct Unsized(bool);
+    impl Body for Unsized {
+        type Data = Bytes;
+        type Error = BoxError;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let done = std::mem::replace(&mut self.0, true);
+            Poll::Ready((!done).then(|| Ok(data("all"))))
+        }
+        fn size_hint(&self) -> SizeHint {
+            let mut hint = SizeHint::with_exact(3);
+            hint.set_upper(2);
+            hint
+        }
+    }
+    let (layer, _) = layer();
+    let (_, service) = giving([Response::new(Unsized(false))]);
+    let service = serve(&layer, service);
+    assert_eq!(send(&service, post("k", "")).await.text(), "all");
+    assert!(send(&service, post("k", "")).await.is_replay());
+}
+
 #[tokio::test]
 async fn a_body_longer_than_announced_is_a_failure() {
     struct Liar(bool);

@@ -20,7 +20,7 @@ use super::{
     ask::{Asked, ask},
     call::{Within, within},
     future::{Flow, run_on},
-    gather::{Caught, Gather, Gathered, Ran, gather},
+    gather::{Caught, Gather, Gathered, Ran, exact_size, gather},
     lease::{Held, Settled},
     message::Message,
     outcome::{give_up, leave_chunks_to_the_server},
@@ -303,9 +303,12 @@ where
                 self.give_after(settling, fingerprint, ResponseBody::passed(body));
             }
             Ok(directive) => {
-                leave_chunks_to_the_server(answer, &body);
+                let size = exact_size(&body);
+                if size.is_none() {
+                    leave_chunks_to_the_server(answer);
+                }
                 self.stage.set(Stage::Gathering {
-                    gathering: gather(body, self.shared.config.max_response_body),
+                    gathering: gather(body, size, self.shared.config.max_response_body),
                     held: Some(held),
                     fingerprint,
                     directive,

@@ -26,10 +26,16 @@ pub(super) enum Gathered<B> {
     Unkept(Cause, Frames, Rest<B>),
 }
 
+/// The exact size of a body, if that is known. A body that panics does not tell.
+pub(super) fn exact_size(body: &impl Body) -> Option<u64> {
+    let size = || body.size_hint().exact();
+    catch_unwind(AssertUnwindSafe(size)).unwrap_or_default()
+}
+
 /// Reads a body whose exact size is known and within the limit to its end; reads any other
 /// for as long as it has something at once.
-pub(super) fn gather<B: Body>(body: B, limit: u64) -> Gather<B> {
-    match body.size_hint().exact() {
+pub(super) fn gather<B: Body>(body: B, size: Option<u64>, limit: u64) -> Gather<B> {
+    match size {
         Some(size) if size <= limit => Gather::Known {
             body,
             gathering: Gathering::new(size),
@@ -165,10 +171,9 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
-        Ok(polled) => polled.map_err(Into::into),
-        Err(_) => Poll::Ready(Some(Err(BodyPanicked.into()))),
-    }
+    let poll = || body.poll_frame(cx).map_err(Into::into);
+    catch_unwind(AssertUnwindSafe(poll))
+        .unwrap_or_else(|_| Poll::Ready(Some(Err(BodyPanicked.into()))))
 }
 
 #[derive(Debug, thiserror::Error)]

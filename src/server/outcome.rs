@@ -173,10 +173,7 @@ pub(super) async fn give_up<S: Store, B, E>(held: Held<S>, failed: Ran<B, E>) ->
 
 /// A body of unknown length that is all there has one, which axum then tells. hyper gives nobody
 /// an answer that is framed in two ways; what needs chunks it chunks untold.
-pub(super) fn leave_chunks_to_the_server(answer: &mut Parts, body: &impl Body) {
-    if body.size_hint().exact().is_some() {
-        return;
-    }
+pub(super) fn leave_chunks_to_the_server(answer: &mut Parts) {
     let mut encodings = answer.headers.get_all(TRANSFER_ENCODING).iter();
     let is_chunked = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if encodings.next().is_some_and(is_chunked) && encodings.next().is_none() {
