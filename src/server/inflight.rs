@@ -164,9 +164,15 @@ impl Leaders {
     /// Replaces the stage of the leader `id`.
     pub(super) fn set(&self, key: &RecordKey, id: NonZeroU64, stage: Stage) {
         let mut shard = self.shard(key);
-        if let Some(slot) = shard.get_mut(key).filter(|slot| slot.id == id.get()) {
-            slot.tell(|| stage.clone());
-            slot.stage = stage;
+        let Some(slot) = shard.get_mut(key).filter(|slot| slot.id == id.get()) else {
+            return;
+        };
+        let told = slot.watched.clone().map(|watched| (watched, stage.clone()));
+        slot.stage = stage;
+        drop(shard);
+        // Who is woken may come back here: not under the lock.
+        if let Some((watched, stage)) = told {
+            watched.send_replace(stage);
         }
     }
 
@@ -287,7 +293,11 @@ mod tests {
         server::config::Config,
         store::{Claim, Fence, MemoryStore},
     };
-    use std::time::Duration;
+    use std::{
+        sync::atomic::AtomicBool,
+        task::{Context, Wake},
+        time::Duration,
+    };
 
     fn enter(node: &Arc<Node<MemoryStore>>, key: &RecordKey) -> Option<Turn<MemoryStore>> {
         match Turn::enter(node, key, Fingerprint::from_parts(1, [0; 32])) {
@@ -316,5 +326,36 @@ mod tests {
         assert!(enter(&node, &key).is_none(), "the second leads");
         drop(second);
         assert!(enter(&node, &key).is_some());
+    }
+
+    /// They may come back at once: a waker is code of others.
+    #[tokio::test]
+    async fn followers_are_told_when_the_lock_is_free() {
+        struct Woken(Arc<Node<MemoryStore>>, AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                let is_free = self.0.leaders.shards.iter().all(|s| s.try_lock().is_ok());
+                self.1.store(is_free, Ordering::SeqCst);
+            }
+        }
+        let node = Arc::new(Node::new(MemoryStore::new()));
+        let key = RecordKey::from_bytes([0; 32]);
+        let mut first = enter(&node, &key).unwrap();
+        let fingerprint = Fingerprint::from_parts(1, [0; 32]);
+        let Entered::Follows(mut leader) = Turn::enter(&node, &key, fingerprint) else {
+            panic!("the first leads");
+        };
+        let mut told = |tell: &mut dyn FnMut()| {
+            let woken = Arc::new(Woken(Arc::clone(&node), AtomicBool::new(false)));
+            let waker = Arc::clone(&woken).into();
+            leader.stage.mark_unchanged();
+            let mut changed = std::pin::pin!(leader.stage.changed());
+            let polled = changed.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            tell();
+            woken.1.load(Ordering::SeqCst)
+        };
+        assert!(told(&mut || first.reach(Stage::Elsewhere(Instant::now()))));
+        assert!(told(&mut || first.end(|| None)));
     }
 }
