@@ -28,7 +28,7 @@ use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
     AfterCrash, Idempotency, IdempotencyLayer,
     server::{RequestBody, ResponseBody},
-    store::Resolution,
+    store::{Lease, Resolution},
 };
 
 type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -141,6 +141,23 @@ async fn a_lease_is_renewed_for_as_long_as_the_handler_runs() {
         renewals,
         "nothing is renewed for nobody"
     );
+}
+
+/// It may hold what others wait for.
+#[tokio::test(start_paused = true)]
+async fn what_was_left_with_a_lease_goes_when_that_ends() {
+    let mut node = Node::new("one", &FaultStore::new());
+    let (answer, operation) = node.start().await;
+    let left = Arc::new(());
+    let weak = Arc::downgrade(&left);
+    AsRef::<Lease>::as_ref(&operation).attach(left).unwrap();
+    drop(operation);
+    // It is renewed meanwhile.
+    tokio::time::sleep(LEASE / 2).await;
+    node.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().status, StatusCode::OK);
+    settle().await;
+    assert_eq!(weak.strong_count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -265,8 +265,10 @@ impl<S: Store> Shift<S> {
         let (node, mut idle) = (&self.node, false);
         loop {
             node.keeper.looking();
-            let flights = node.leaders.flights();
-            match flights.iter().map(|flight| look_at(node, flight)).min() {
+            let flights = node.leaders.flights().into_iter();
+            // None of them is held while it sleeps: what a handler left with its lease goes
+            // with that.
+            match flights.map(|flight| look_at(node, &flight)).min() {
                 Some(next) => {
                     idle = false;
                     node.keeper.sleep(&node.clock, next).await;
