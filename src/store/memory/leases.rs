@@ -96,6 +96,11 @@ impl Leases {
     }
 
     #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    #[cfg(test)]
     pub(super) fn looks(&self) -> usize {
         self.unsorted.len() + self.looks.len()
     }

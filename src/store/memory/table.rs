@@ -57,7 +57,13 @@ const CLEARED_PER_CLAIM: usize = 4;
 impl Table {
     /// With so many shards, which is a power of two.
     pub(super) fn new(shards: usize, room: Room) -> Self {
-        let hasher = DigestHasher::with_secret(*LeaseToken::random().as_bytes());
+        let secret = *LeaseToken::random().as_bytes();
+        Self::with_secret(secret, shards, room)
+    }
+
+    /// What the secret is only tests choose: they look for keys that meet.
+    pub(super) fn with_secret(secret: [u8; 16], shards: usize, room: Room) -> Self {
+        let hasher = DigestHasher::with_secret(secret);
         Self {
             map: Map::with_hasher_and_shard_amount(hasher, shards),
             looks: (0..shards).map(|_| RwLock::default()).collect(),
@@ -268,12 +274,12 @@ impl Table {
         Resolution::Resolved
     }
 
-    fn place(&self, key: &RecordKey) -> Place {
+    pub(super) fn place(&self, key: &RecordKey) -> Place {
         Place::of(key, &self.map)
     }
 
     #[cfg(test)]
-    fn looks(&self) -> usize {
+    pub(super) fn looks(&self) -> usize {
         let shards = 0..self.looks.len();
         shards.map(|shard| self.lock(shard).looks.len()).sum()
     }
