@@ -7,7 +7,7 @@ mod support;
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,10 +23,13 @@ use support::{
     fault::{Fault, FaultStore, Verb},
     live_body, post, send, send_text, serve, settle,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
-    AfterCrash, Idempotency, IdempotencyLayer,
+    AfterCrash, Event, Idempotency, IdempotencyLayer,
     server::{RequestBody, ResponseBody},
     store::{Lease, Resolution},
 };
@@ -158,6 +161,39 @@ async fn what_was_left_with_a_lease_goes_when_that_ends() {
     assert_eq!(answer.await.unwrap().status, StatusCode::OK);
     settle().await;
     assert_eq!(weak.strong_count(), 0);
+}
+
+/// Each look goes over all flights: one look for each of them is a core for ten thousand.
+#[tokio::test(start_paused = true)]
+async fn renewals_share_their_looks() {
+    let moments: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let noted = moments.clone();
+    let layer = IdempotencyLayer::new(FaultStore::new()).lease(LEASE);
+    let layer = layer.observer_fn(move |event| {
+        if let Event::StoreCalled {
+            verb: tower_idempotency::Verb::Renew,
+            ..
+        } = event
+        {
+            noted.lock().unwrap().push(Instant::now());
+        }
+    });
+    let handler = service_fn(|_: Asked| async {
+        tokio::time::sleep(LEASE * 2).await;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let service = serve(&layer, handler);
+    for number in 0..300 {
+        let request = post(&format!("k{number}"), "");
+        tokio::spawn(service.clone().oneshot(request));
+        tokio::time::sleep(LEASE / 1000).await;
+    }
+    tokio::time::sleep(LEASE).await;
+    let mut moments = moments.lock().unwrap().clone();
+    assert!(moments.len() >= 3 * 300, "each is renewed every third");
+    moments.dedup();
+    // A hundred in each lease.
+    assert!(moments.len() <= 140, "{} looks", moments.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,7 +423,7 @@ async fn a_live_answer_of_a_zombie_ends_with_an_error() {
     let store = FaultStore::new();
     let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
     let (mut sender, body) = live_body();
-    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    let body = Arc::new(Mutex::new(Some(body)));
     let service = service_fn(move |_: Asked| {
         let body: AnyBody = body.lock().unwrap().take().unwrap().boxed_unsync();
         async { Ok::<_, Infallible>(Response::new(body)) }
@@ -474,7 +510,7 @@ fn a_handler_that_blocks_its_thread_does_not_starve_the_renewal() {
     let store = FaultStore::new();
     let layer = IdempotencyLayer::new(store.clone()).lease(Duration::from_millis(60));
     let (open, gate) = std::sync::mpsc::channel::<()>();
-    let gate = Arc::new(std::sync::Mutex::new(gate));
+    let gate = Arc::new(Mutex::new(gate));
     let service = service_fn(move |_: Asked| {
         let gate = gate.clone();
         async move {

@@ -79,6 +79,13 @@ impl Flight {
         self.renew_at.load(Ordering::Relaxed)
     }
 
+    /// Whether it is to be renewed in this look, and not in one of its own soon after: each
+    /// goes over all flights.
+    pub(super) fn is_due(&self, clock: &Clock, now: Instant) -> bool {
+        let soon = millis(self.lease.duration()) / LOOKS_IN_A_LEASE;
+        self.renew_at() <= clock.at(now).saturating_add(soon)
+    }
+
     /// Begins a renewal, unless one is under way. It is over when what this returns is dropped.
     pub(super) fn begin_renewal(self: &Arc<Self>) -> Option<Renewal> {
         let begins = !self.renewing.swap(true, Ordering::SeqCst);
@@ -162,6 +169,9 @@ impl Flight {
         self.stage.load(Ordering::SeqCst) == SETTLED
     }
 }
+
+/// In how many looks of a lease flights are renewed, however many there are.
+const LOOKS_IN_A_LEASE: u64 = 100;
 
 /// When a lease lapses that counts from `sent`, and when it is to be renewed.
 fn terms(lease: &Lease, clock: &Clock, sent: Instant) -> (u64, u64) {

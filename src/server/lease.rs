@@ -303,7 +303,7 @@ impl<S> Drop for Shift<S> {
 /// again.
 fn look_at<S: Store>(node: &Arc<Node<S>>, flight: &Arc<Flight>) -> u64 {
     let now = Instant::now();
-    if flight.renew_at() <= node.clock.at(now) {
+    if flight.is_due(&node.clock, now) {
         flight.postpone(&node.clock);
         if let Some(renewal) = flight.begin_renewal() {
             tokio::spawn(renew(Arc::clone(node), renewal, now));
