@@ -35,7 +35,7 @@ impl Table {
                 self.room.leave(slot.bytes());
                 true
             }
-            Found::Alive => false,
+            Found::Nothing => false,
         }
     }
 

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn an_look_stays_small() {
+    fn a_look_stays_small() {
         assert_eq!(size_of::<Look>(), 8);
     }
 

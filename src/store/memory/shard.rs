@@ -37,7 +37,8 @@ pub(super) struct Looks {
 pub(super) enum Found {
     /// What stood there, and is dropped when the lock is free again.
     Gone(Slot),
-    Alive,
+    /// It lives on, or went before.
+    Nothing,
 }
 
 /// How much there is room for from the first key on: to grow step by step costs more than the
@@ -90,7 +91,7 @@ impl Shard<'_> {
         if let Some(Slot::InFlight(flight)) = alive.map(|(_, slot)| slot.get_mut()) {
             leases.look_again(flight.look_again(now));
         }
-        Found::Alive
+        Found::Nothing
     }
 
     /// Removes the record that `look` means, and not one that came there later.
@@ -98,7 +99,7 @@ impl Shard<'_> {
         let is_meant = |(key, slot): &Entry| {
             slot.get().is_over_in(look.second) && Hash::half(hasher.hash_one(key)) == look.hash
         };
-        remove(&mut self.slots, look.hash.whole(), is_meant).map_or(Found::Alive, Found::Gone)
+        remove(&mut self.slots, look.hash.whole(), is_meant).map_or(Found::Nothing, Found::Gone)
     }
 }
 
