@@ -67,6 +67,10 @@ impl MemoryStore {
     /// How many bytes it holds at most; 1 GiB by default. Counts what
     /// [`Record::bytes`] says and 300 bytes for each key. Applies to all clones.
     ///
+    /// **Bodies that were cut from larger buffers hold more.** They are kept as they came, and
+    /// a short answer that a proxy passes on may be a slice of the 8 KiB it was read into:
+    /// there, choose the bound by what the process really holds.
+    ///
     /// A store that has reached the bound refuses new keys, but takes the record of every
     /// key in flight: an operation that was carried out must not lose its answer. So it
     /// may exceed the bound by the records of the keys in flight at that moment.
