@@ -16,10 +16,11 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::{Service, ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
-    AfterCrash, Directive, Idempotency, IdempotencyLayer, MemoryStore, Store, WireContract,
+    AfterCrash, Directive, Idempotency, IdempotencyLayer, InFlight, MemoryStore, Store,
+    WireContract,
     server::{RequestBody, ResponseBody},
 };
 
@@ -193,5 +194,23 @@ async fn the_directive_of_a_handler_reaches_both() {
         let again = send(&service, post("k", "x")).await;
         assert_eq!(again.is_replay(), status == StatusCode::BAD_GATEWAY);
         assert_eq!(count.load(Ordering::SeqCst), runs, "{status}");
+    }
+}
+
+/// The key is in flight for it, until it answers.
+#[tokio::test(start_paused = true)]
+async fn a_layer_inside_of_itself_refuses_its_keys_and_holds_none() {
+    let wait = Duration::from_secs(5);
+    for (in_flight, takes) in [
+        (InFlight::Reject, Duration::ZERO),
+        (InFlight::Wait(wait), wait),
+    ] {
+        let layer = outer().in_flight(in_flight);
+        let upstream = inside(&layer, |_| async { panic!("nothing runs") });
+        let (service, sent) = (gateway(&layer, &upstream, By::Call), Instant::now());
+        let refused = send(&service, post("k", "x")).await;
+        assert_eq!(refused.code(), "idempotency_in_flight");
+        assert_eq!(sent.elapsed().as_secs(), takes.as_secs());
+        assert!(layer.store().is_empty());
     }
 }

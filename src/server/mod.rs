@@ -62,6 +62,9 @@
 //!
 //! # Where it belongs among other layers
 //!
+//! **Once on the way of a request.** Where a clone of a layer stands further in, it finds every
+//! key in flight, namely by the one further out, and refuses it.
+//!
 //! From the outside in:
 //!
 //! | layer | why there |
