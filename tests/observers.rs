@@ -4,7 +4,16 @@
 
 mod support;
 
-use std::{convert::Infallible, panic, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    panic,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,8 +24,10 @@ use support::{
     post, send, serve, settle, soon,
 };
 use tokio::sync::Semaphore;
-use tower::{ServiceExt as _, service_fn};
-use tower_idempotency::{AfterCrash, Event, IdempotencyLayer, InFlight, server::RequestBody};
+use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
+use tower_idempotency::{
+    AfterCrash, Event, IdempotencyLayer, InFlight, MemoryStore, Observer, server::RequestBody,
+};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -112,4 +123,58 @@ async fn an_observer_that_panics_while_one_waits_keeps_no_place() {
         let answers = (first.await.unwrap(), waits.await.unwrap());
         assert!(answers.0.is_ok() && answers.1.is_ok());
     }
+}
+
+type Sent = BoxCloneSyncService<Request<Full<Bytes>>, (), ()>;
+
+/// Sends a request with the same key, and goes over the whole store, at every event.
+#[derive(Clone, Default)]
+struct ComesBack {
+    to: Arc<Mutex<Option<(Sent, MemoryStore)>>>,
+    times: Arc<AtomicUsize>,
+}
+
+impl Observer for ComesBack {
+    fn observe(&self, _: &Event<'_>) {
+        // Not at what it does itself.
+        let Ok(mut to) = self.to.try_lock() else {
+            return;
+        };
+        if let Some((service, store)) = &mut *to {
+            let mut request = Box::pin(service.clone().oneshot(post("k", "a")));
+            let _ = request
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+            store.sweep();
+            self.times.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// No lock is held when they are told.
+#[tokio::test(start_paused = true)]
+async fn an_observer_may_come_back_to_the_layer_and_its_store() {
+    let (store, observer) = (FaultStore::new(), ComesBack::default());
+    let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
+    let layer = layer
+        .in_flight(InFlight::Wait(LEASE))
+        .observer(observer.clone());
+    let gate = Arc::new(Semaphore::new(0));
+    let service = serve(&layer, gated(&gate));
+    let sent = service.clone().map_response(drop).map_err(drop);
+    let to = (BoxCloneSyncService::new(sent), store.memory.clone());
+    *observer.to.lock().unwrap() = Some(to);
+    store.lasting(Verb::Renew, Fault::Refused);
+    // It lapses, and whoever waits takes over; one hangs up.
+    let requests = [(); 3].map(|()| tokio::spawn(service.clone().oneshot(post("k", "a"))));
+    settle().await;
+    requests[2].abort();
+    tokio::time::sleep(LEASE + LEASE / 2).await;
+    gate.add_permits(9);
+    for request in requests.into_iter().take(2) {
+        soon(request).await.unwrap().unwrap();
+    }
+    assert!(send(&service, post("k", "a")).await.is_replay());
+    layer.drain(2 * LEASE).await;
+    assert!(observer.times.load(Ordering::SeqCst) > 5);
 }
