@@ -1,7 +1,8 @@
 //! A server whose handler does what the request asks, to attack the layer from outside.
 //!
 //! The first line on stdout is `listening on http://HOST:PORT`. SIGTERM and SIGINT drain
-//! and exit 0. The settings are environment variables, see [`settings`]; what `/effect`
+//! and exit 0, at most [`GRACE`] for the connections and as much for operations without one.
+//! The settings are environment variables, see [`settings`]; what `/effect`
 //! does is in the query, see [`effect`]. Stores in other processes want their features.
 //! What the layer and its store warn of is on stderr.
 //!
@@ -22,7 +23,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     routing::{any, get},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 use tracing::Level;
 
 use self::{effect::Lab, settings::Settings};
@@ -66,11 +67,26 @@ async fn serve(settings: Settings) -> io::Result<()> {
     let stop = asked_to_stop()?;
     println!("listening on http://{}", listener.local_addr()?);
     io::stdout().flush()?;
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await?;
-    layer.drain(Duration::from_secs(30)).await;
+    let (stopping, stopped) = oneshot::channel();
+    let stop = async {
+        stop.await;
+        _ = stopping.send(());
+    };
+    let served = axum::serve(listener, app).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = served.into_future() => served?,
+        // A client that stalls, in its request or the answer, would hold it for ever.
+        () = grace(stopped) => {}
+    }
+    layer.drain(GRACE).await;
     Ok(())
+}
+
+const GRACE: Duration = Duration::from_secs(30);
+
+async fn grace(stopped: oneshot::Receiver<()>) {
+    _ = stopped.await;
+    tokio::time::sleep(GRACE).await;
 }
 
 async fn stats(State((lab, stats)): State<(Arc<Lab>, store::Stats)>) -> Json<serde_json::Value> {

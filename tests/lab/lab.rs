@@ -105,7 +105,12 @@ impl Lab {
     }
 
     pub(crate) async fn exited(&mut self) -> ExitStatus {
-        soon(self.child.wait()).await.unwrap()
+        soon(self.status()).await
+    }
+
+    /// However long that takes.
+    pub(crate) async fn status(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
     }
 }
 

@@ -45,3 +45,23 @@ async fn a_client_that_waits_gets_its_answer() {
     assert_eq!(client.answer().await.status, 200);
     assert_eq!(lab.exited().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn a_client_that_stalls_does_not_hold_it_for_ever() {
+    let mut lab = Lab::start(&[]).await;
+    let (mut mute, mut deaf) = (lab.connect().await, lab.connect().await);
+    mute.send("POST /effect HTTP/1.1\r\nhost: lab\r\nidem")
+        .await;
+    let fields = "idempotency-key: k\r\n";
+    let long = request("POST", "/effect?bytes=30000000", fields, "1");
+    deaf.send(&long).await;
+    lab.until_effects(1).await;
+    lab.signal("-TERM").await;
+    let waited = Instant::now();
+    let exited = tokio::time::timeout(Duration::from_secs(60), lab.status());
+    assert_eq!(exited.await.unwrap().code(), Some(0));
+    assert!(
+        waited.elapsed() >= Duration::from_secs(29),
+        "clients that are only slow"
+    );
+}
