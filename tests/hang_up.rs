@@ -111,6 +111,19 @@ enum Answers {
     Live,
     /// Released.
     ServerError,
+    /// Sealed by the handler.
+    Sealed,
+    /// Sealed, as it is larger than may be kept; known at once, or when it has been read.
+    TooLarge,
+    LiveTooLarge,
+    /// Sealed, as its body breaks off.
+    Broken,
+}
+
+impl Answers {
+    fn is_replayed(self) -> bool {
+        matches!(self, Self::Whole | Self::Live)
+    }
 }
 
 fn answer(answers: Answers) -> Response<AnyBody> {
@@ -119,18 +132,29 @@ fn answer(answers: Answers) -> Response<AnyBody> {
             .map_err(Into::into)
             .boxed_unsync()
     };
-    let (status, body) = match answers {
-        Answers::Whole => (200, whole()),
-        Answers::Live => (200, slow(["do", "ne"])),
-        Answers::ServerError => (500, whole()),
+    let broken = || {
+        let frames = [Ok(data("done")), Err("the disk is gone".into())];
+        http_body_util::StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync()
     };
-    Response::builder().status(status).body(body).unwrap()
+    let mut response = Response::builder();
+    if answers == Answers::Sealed {
+        response = response.extension(Directive::seal());
+    }
+    let (status, body) = match answers {
+        Answers::Whole | Answers::TooLarge | Answers::Sealed => (200, whole()),
+        Answers::Live | Answers::LiveTooLarge => (200, slow(["do", "ne"])),
+        Answers::ServerError => (500, whole()),
+        Answers::Broken => (200, broken()),
+    };
+    response.status(status).body(body).unwrap()
 }
 
 /// Drops the request after `polls` polls and retries; whether it had not ended before.
 async fn dropped_after(polls: usize, answers: Answers) -> bool {
     let store = SlowStore(MemoryStore::new());
-    let layer = IdempotencyLayer::new(store.clone());
+    let is_too_large = matches!(answers, Answers::TooLarge | Answers::LiveTooLarge);
+    let max = if is_too_large { 3 } else { 1024 };
+    let layer = IdempotencyLayer::new(store.clone()).max_response_body(max);
     let runs = Arc::new(AtomicUsize::new(0));
     let service = {
         let runs = runs.clone();
@@ -175,15 +199,26 @@ async fn dropped_after(polls: usize, answers: Answers) -> bool {
     );
 
     let retry = send(&service, request()).await;
-    assert_eq!(retry.text(), "done", "after {polls} polls");
-    assert_eq!(retry.is_replay(), runs_without_client == 1);
+    if runs_without_client == 0 || answers.is_replayed() {
+        assert_eq!(retry.text(), "done", "after {polls} polls");
+        assert_eq!(retry.is_replay(), runs_without_client == 1);
+    } else {
+        assert_eq!(retry.code(), "idempotency_result_unavailable");
+    }
     assert_eq!(runs.load(Ordering::SeqCst), 1, "after {polls} polls");
     !ended
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropped_after_every_poll_it_runs_once_and_is_recorded() {
-    for answers in [Answers::Whole, Answers::Live] {
+    for answers in [
+        Answers::Whole,
+        Answers::Live,
+        Answers::Sealed,
+        Answers::TooLarge,
+        Answers::LiveTooLarge,
+        Answers::Broken,
+    ] {
         let mut polls = 0;
         while dropped_after(polls, answers).await {
             polls += 1;
