@@ -71,7 +71,8 @@ pub enum Event<'a> {
         /// Why.
         cause: Cause,
     },
-    /// A lease was lost to somebody else, or lapsed before it could be renewed.
+    /// A lease was lost to somebody else, or lapses before it could be renewed: at most a
+    /// hundredth of it may be left.
     #[non_exhaustive]
     LeaseLost {
         /// The record key.

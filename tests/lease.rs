@@ -163,19 +163,17 @@ async fn what_was_left_with_a_lease_goes_when_that_ends() {
     assert_eq!(weak.strong_count(), 0);
 }
 
-/// Each look goes over all flights: one look for each of them is a core for ten thousand.
-#[tokio::test(start_paused = true)]
-async fn renewals_share_their_looks() {
+/// When `noted` saw what it looks for, while three hundred leases began one after the other.
+async fn moments(
+    store: FaultStore,
+    noted: impl Fn(&Event<'_>) -> bool + Send + Sync + 'static,
+) -> Vec<Instant> {
     let moments: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let noted = moments.clone();
-    let layer = IdempotencyLayer::new(FaultStore::new()).lease(LEASE);
+    let seen = moments.clone();
+    let layer = IdempotencyLayer::new(store).lease(LEASE);
     let layer = layer.observer_fn(move |event| {
-        if let Event::StoreCalled {
-            verb: tower_idempotency::Verb::Renew,
-            ..
-        } = event
-        {
-            noted.lock().unwrap().push(Instant::now());
+        if noted(event) {
+            seen.lock().unwrap().push(Instant::now());
         }
     });
     let handler = service_fn(|_: Asked| async {
@@ -189,11 +187,43 @@ async fn renewals_share_their_looks() {
         tokio::time::sleep(LEASE / 1000).await;
     }
     tokio::time::sleep(LEASE).await;
-    let mut moments = moments.lock().unwrap().clone();
+    let moments = moments.lock().unwrap();
+    moments.clone()
+}
+
+/// Each look goes over all flights: one look for each of them is a core for ten thousand.
+#[tokio::test(start_paused = true)]
+async fn renewals_share_their_looks() {
+    let renewed = |event: &Event<'_>| {
+        let is_renewal = |verb| verb == tower_idempotency::Verb::Renew;
+        matches!(event, Event::StoreCalled { verb, .. } if is_renewal(*verb))
+    };
+    let mut moments = moments(FaultStore::new(), renewed).await;
     assert!(moments.len() >= 3 * 300, "each is renewed every third");
     moments.dedup();
     // A hundred in each lease.
     assert!(moments.len() <= 140, "{} looks", moments.len());
+}
+
+/// None is told late, and none much too early.
+#[tokio::test(start_paused = true)]
+async fn leases_that_lapse_share_their_looks() {
+    let store = FaultStore::new();
+    store.lasting(Verb::Renew, Fault::Refused);
+    let began = Instant::now();
+    let lost = |event: &Event<'_>| matches!(event, Event::LeaseLost { .. });
+    let mut moments = moments(store, lost).await;
+    assert_eq!(moments.len(), 300);
+    for (number, moment) in (0..).zip(&moments) {
+        let lapses = LEASE + number * (LEASE / 1000);
+        let told = *moment - began;
+        assert!(
+            told <= lapses && told >= lapses - LEASE / 100,
+            "{number}: {told:?}"
+        );
+    }
+    moments.dedup();
+    assert!(moments.len() <= 31, "{} looks", moments.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -82,8 +82,18 @@ impl Flight {
     /// Whether it is to be renewed in this look, and not in one of its own soon after: each
     /// goes over all flights.
     pub(super) fn is_due(&self, clock: &Clock, now: Instant) -> bool {
+        self.renew_at() <= self.soon(clock, now)
+    }
+
+    /// Whether it lapses in this look, or would in one of its own soon after.
+    pub(super) fn lapses(&self, clock: &Clock, now: Instant) -> bool {
+        self.deadline.load(Ordering::Relaxed) <= self.soon(clock, now)
+    }
+
+    /// Until when a look sees to what would need another.
+    fn soon(&self, clock: &Clock, now: Instant) -> u64 {
         let soon = millis(self.lease.duration()) / LOOKS_IN_A_LEASE;
-        self.renew_at() <= clock.at(now).saturating_add(soon)
+        clock.at(now).saturating_add(soon)
     }
 
     /// Begins a renewal, unless one is under way. It is over when what this returns is dropped.
@@ -92,12 +102,11 @@ impl Flight {
         begins.then(|| Renewal(Arc::clone(self)))
     }
 
-    /// When to look at it again: to renew it, or because it lapses before.
-    pub(super) fn look_at(&self, clock: &Clock) -> u64 {
-        let (renew_at, deadline) = (self.renew_at(), self.deadline.load(Ordering::Relaxed));
-        match deadline > clock.at(Instant::now()) {
-            true => renew_at.min(deadline),
-            false => renew_at,
+    /// When to look at it again after a look at `now`: to renew it, or because it lapses before.
+    pub(super) fn look_at(&self, clock: &Clock, now: Instant) -> u64 {
+        match self.lapses(clock, now) {
+            true => self.renew_at(),
+            false => self.renew_at().min(self.deadline.load(Ordering::Relaxed)),
         }
     }
 
@@ -170,7 +179,7 @@ impl Flight {
     }
 }
 
-/// In how many looks of a lease flights are renewed, however many there are.
+/// In how many looks of a lease flights are renewed or lapse, however many there are.
 const LOOKS_IN_A_LEASE: u64 = 100;
 
 /// When a lease lapses that counts from `sent`, and when it is to be renewed.

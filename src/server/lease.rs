@@ -309,10 +309,10 @@ fn look_at<S: Store>(node: &Arc<Node<S>>, flight: &Arc<Flight>) -> u64 {
             tokio::spawn(renew(Arc::clone(node), renewal, now));
         }
     }
-    if flight.remaining(&node.clock).is_zero() {
+    if flight.lapses(&node.clock, now) {
         flight.lose();
     }
-    flight.look_at(&node.clock)
+    flight.look_at(&node.clock, now)
 }
 
 async fn renew<S: Store>(node: Arc<Node<S>>, flight: Renewal, sent: Instant) {
