@@ -22,7 +22,11 @@ impl RedisServer {
 
     /// With more options, as on its command line: `["--maxmemory-policy", "allkeys-lru"]`.
     pub fn start_with(options: &[&str]) -> Self {
-        let (port, directory) = (free_port(), directory("redis"));
+        Self::start_on(free_port(), options)
+    }
+
+    pub fn start_on(port: u16, options: &[&str]) -> Self {
+        let directory = directory("redis");
         let port_text = port.to_string();
         let mut command = vec!["redis-server", "--port", &port_text, "--bind", "127.0.0.1"];
         command.extend(["--dir", directory.to_str().unwrap(), "--save", ""]);

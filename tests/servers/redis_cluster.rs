@@ -1,6 +1,8 @@
 //! A Redis cluster.
 
 use std::{
+    net::TcpListener,
+    ops::RangeInclusive,
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +14,11 @@ pub struct RedisCluster {
     pub nodes: Vec<RedisServer>,
 }
 
-const THIRDS: [&str; 3] = ["0 5460", "5461 10922", "10923 16383"];
+const THIRDS: [RangeInclusive<u16>; 3] = [0..=5460, 5461..=10922, 10923..=16383];
+
+/// How far the port on which servers talk to each other is from that for clients; Redis 6.2
+/// knows no other.
+const BUS: u16 = 10_000;
 
 impl RedisCluster {
     /// Starts it, and waits until each server knows of all slots.
@@ -24,13 +30,15 @@ impl RedisCluster {
         let mut nodes = Vec::new();
         let mut first = None;
         for (epoch, slots) in (1..).zip(THIRDS) {
-            let (node, bus) = start_node();
+            let node = start_node();
             // Servers of one epoch settle later which of them has a newer one, and the newer
             // takes back a slot that was moved meanwhile.
             assert_eq!(node.cli(&format!("CLUSTER SET-CONFIG-EPOCH {epoch}")), "OK");
-            assert_eq!(node.cli(&format!("CLUSTER ADDSLOTSRANGE {slots}")), "OK");
-            let (port, bus) = first.get_or_insert((node.port(), bus));
-            let met = node.cli(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
+            let slots: Vec<_> = slots.map(|slot| slot.to_string()).collect();
+            let added = node.cli(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")));
+            assert_eq!(added, "OK");
+            let port = first.get_or_insert(node.port());
+            let met = node.cli(&format!("CLUSTER MEET 127.0.0.1 {port}"));
             assert_eq!(met, "OK");
             nodes.push(node);
         }
@@ -110,16 +118,15 @@ impl Move<'_> {
     }
 }
 
-fn start_node() -> (RedisServer, u16) {
-    let bus = free_port();
-    let bus_text = bus.to_string();
-    let options = [
-        "--cluster-enabled",
-        "yes",
-        "--cluster-port",
-        &bus_text,
-        "--cluster-node-timeout",
-        "5000",
-    ];
-    (RedisServer::start_with(&options), bus)
+fn start_node() -> RedisServer {
+    // Clients are given ports from 32768 on.
+    let is_free = |bus| bus < 32_768 && TcpListener::bind(("127.0.0.1", bus)).is_ok();
+    let port = loop {
+        let port = free_port();
+        if is_free(port + BUS) {
+            break port;
+        }
+    };
+    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "5000"];
+    RedisServer::start_on(port, &options)
 }
