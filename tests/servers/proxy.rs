@@ -2,8 +2,10 @@
 
 use std::{
     mem,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,7 +48,7 @@ pub enum Fault {
 
 /// What the connections of a proxy share.
 struct Wire {
-    upstream: SocketAddr,
+    upstream: AtomicU16,
     plan: Mutex<Plan>,
     struck: Notify,
     /// What was held has arrived.
@@ -70,7 +72,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own_port = listener.local_addr().unwrap().port();
         let wire = Arc::new(Wire {
-            upstream: ([127, 0, 0, 1], port).into(),
+            upstream: AtomicU16::new(port),
             plan: Mutex::new(Plan::Nothing),
             struck: Notify::new(),
             arrived: Notify::new(),
@@ -87,6 +89,11 @@ impl Proxy {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Has new connections forwarded to another port; those there are stay.
+    pub fn lead_to(&self, port: u16) {
+        self.wire.upstream.store(port, Ordering::SeqCst);
     }
 
     /// Has the `nth` request from now strike, counted from 1.
@@ -164,7 +171,8 @@ enum Fate {
 async fn serve(client: TcpStream, wire: Arc<Wire>) {
     let mut healed = wire.healed.subscribe();
     healed.mark_unchanged();
-    let Ok(server) = TcpStream::connect(wire.upstream).await else {
+    let upstream = wire.upstream.load(Ordering::SeqCst);
+    let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)).await else {
         return;
     };
     let (client_read, mut client_write) = client.into_split();

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use tower_idempotency::{
     RedisStore, Store as _,
-    store::{Claim, Completion, StoreErrorKind::Unknown},
+    store::{
+        Claim, Completion,
+        StoreErrorKind::{NotApplied, Unknown},
+    },
 };
 
 use crate::{
-    scene::{HOUR, REQUEST, claim, complete, key, kind, name, record, replayed, until, won},
-    servers::{RedisServer, Signal},
+    scene::{
+        HOUR, REQUEST, acquire, claim, complete, key, kind, name, record, replayed, until, won,
+    },
+    servers::{Proxy, RedisServer, Signal},
 };
 
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -77,4 +82,28 @@ async fn more_replicas_than_there_are_never_confirm() {
     assert_eq!(kind(claim(&store, 1).await), Unknown);
     let store = store.wait_replicas(0, Duration::ZERO);
     won(claim(&store, 2).await);
+}
+
+/// Its connection stays, but what leads to the primary leads to another server now.
+#[tokio::test]
+async fn a_primary_that_became_a_replica_is_left() {
+    let (old, new, _) = replicated(1).await;
+    let address = Proxy::start(old.port()).await;
+    let url = format!("redis://127.0.0.1:{}", address.port());
+    let store = RedisStore::connect(url).await.unwrap();
+    let store = store.wait_replicas(1, MUCH_PATIENCE);
+    let (done, held) = (acquire(&store, 1).await, acquire(&store, 2).await);
+    complete(&store, &done, &record("kept")).await;
+
+    assert_eq!(new.cli("REPLICAOF NO ONE"), "OK");
+    assert_eq!(
+        old.cli(&format!("REPLICAOF 127.0.0.1 {}", new.port())),
+        "OK"
+    );
+    address.lead_to(new.port());
+    assert_eq!(kind(claim(&store, 3).await), NotApplied);
+    won(claim(&store, 3).await);
+    assert_eq!(replayed(claim(&store, 1).await), record("kept"));
+    complete(&store, &held, &record("late")).await;
+    assert_eq!(replayed(claim(&store, 2).await), record("late"));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, ServerError};
+use redis::{RedisError, ServerError, Value};
 
 use crate::store::StoreError;
 
@@ -51,19 +51,30 @@ pub(super) fn lost(error: RedisError) -> StoreError {
 
 /// The server refused a script. Scripts fail before their first write or not at all.
 pub(super) fn refused(error: ServerError) -> StoreError {
-    // Redis 6.2 puts the error of a command into the text of that of the script.
-    let text = error.details().unwrap_or_default();
-    if error.code() == "OOM" || text.contains("OOM command not allowed") {
+    if is(&error, "OOM", "OOM command not allowed") {
         return StoreError::full();
     }
     StoreError::not_applied(RedisError::from(error))
+}
+
+/// Whether the server refused a write since it is a replica.
+pub(super) fn is_from_replica(reply: &Value) -> bool {
+    match reply {
+        Value::ServerError(error) => is(error, "READONLY", "-READONLY "),
+        _ => false,
+    }
+}
+
+/// Redis 6.2 puts the error of a command into the text of that of the script.
+fn is(error: &ServerError, code: &str, in_text: &str) -> bool {
+    error.code() == code || error.details().unwrap_or_default().contains(in_text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::StoreErrorKind::{self, Full, NotApplied};
-    use redis::{Value, parse_redis_value};
+    use redis::parse_redis_value;
 
     fn kind(reply: &str) -> StoreErrorKind {
         let reply = format!("-{reply}\r\n");
@@ -101,5 +112,21 @@ mod tests {
         ] {
             assert_eq!(kind(reply), Full, "{reply}");
         }
+    }
+
+    #[test]
+    fn a_replica_is_known_by_its_words() {
+        let is_from_replica = |reply: &[u8]| is_from_replica(&parse_redis_value(reply).unwrap());
+        for reply in [
+            "-READONLY You can't write against a read only replica.\r\n",
+            "-ERR Error running script (call to f_1): @user_script:9: @user_script: 9: -READONLY \
+             You can't write against a read only replica.\r\n",
+        ] {
+            assert!(is_from_replica(reply.as_bytes()), "{reply}");
+        }
+        assert!(!is_from_replica(
+            b"-MASTERDOWN Link with MASTER is down\r\n"
+        ));
+        assert!(!is_from_replica(b"+READONLY\r\n"));
     }
 }

@@ -8,12 +8,13 @@ use std::{
 use redis::{AsyncConnectionConfig, Client, Pipeline, RedisResult, Value, aio};
 use tokio::time::{Instant, timeout_at};
 
-use super::fault::{Silent, lost, not_sent};
+use super::fault::{Silent, is_from_replica, lost, not_sent};
 use crate::{horizon::after, store::StoreError};
 
 /// The way to one server. Replies find their callers by their order, so that a call which
 /// is given up takes nobody else's. A connection that leaves a call unanswered for too
-/// long is dropped all the same: nobody knows what is wrong with it.
+/// long is dropped all the same: nobody knows what is wrong with it. So is one to a server
+/// that has become a replica: its address may lead to the new primary by now.
 pub(super) struct Line {
     client: Client,
     current: Mutex<Option<Connection>>,
@@ -77,7 +78,12 @@ impl Line {
             wire.send_packed_commands(&commands, 0, count).await
         });
         let error = match timeout_at(deadline.at, sent).await {
-            Ok(Ok(replies)) => return Ok(replies),
+            Ok(Ok(replies)) => {
+                if replies.iter().any(is_from_replica) {
+                    self.discard(number);
+                }
+                return Ok(replies);
+            }
             Ok(Err(error)) => lost(error),
             Err(_) => StoreError::unknown(Silent(deadline.patience)),
         };
