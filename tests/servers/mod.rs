@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "a module of test files")]
 
 pub mod keeper;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
@@ -14,6 +15,7 @@ pub mod redis_cluster;
 
 pub use self::{
     keeper::Signal,
+    pgbouncer::PgBouncer,
     postgres::PostgresServer,
     proxy::{Fault, Proxy},
     redis::RedisServer,

@@ -101,18 +101,23 @@ impl User {
         }
     }
 
-    /// The command line of a program of PostgreSQL, as this user.
-    pub fn command(&self, name: &str) -> Vec<String> {
-        let mut command = Vec::new();
-        if let Self::Postgres = self {
-            let identity = [
+    /// What a command line begins with that is run as this user.
+    pub fn identity(&self) -> Vec<String> {
+        let identity: &[&str] = match self {
+            Self::Myself => &[],
+            Self::Postgres => &[
                 "setpriv",
                 "--reuid=postgres",
                 "--regid=postgres",
                 "--clear-groups",
-            ];
-            command.extend(identity.map(str::to_owned));
-        }
+            ],
+        };
+        identity.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    /// The command line of a program of PostgreSQL, as this user.
+    pub fn command(&self, name: &str) -> Vec<String> {
+        let mut command = self.identity();
         command.push(program(name).to_str().unwrap().to_owned());
         command
     }

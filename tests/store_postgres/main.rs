@@ -8,6 +8,7 @@ mod laws;
 mod layer;
 mod ledger;
 mod operators;
+mod pooler;
 mod proxy;
 mod reach;
 #[path = "../servers/mod.rs"]

@@ -128,8 +128,12 @@
 //!
 //! Behind a pooler that pools by transaction, such as PgBouncer, notifications do not arrive.
 //! The store notices that, and those who wait look twice a second instead. Such a pooler must
-//! also know prepared statements (PgBouncer: `max_prepared_statements`); else set
-//! `statement-cache-capacity=0` in the URL.
+//! keep track of prepared statements (PgBouncer 1.21 or later, with its
+//! `max_prepared_statements` above 0). One that does not has one client run the statements of
+//! another, with `statement-cache-capacity=0` as well; [`open`](PostgresOptions::open) refuses it
+//! where it finds that out. Have it pool by session, or go past it. PgBouncer also needs
+//! `ignore_startup_parameters = extra_float_digits`, as `sqlx` sends that. The tests have passed
+//! behind PgBouncer 1.24 by transaction, and behind 1.18 by session.
 //!
 //! Pools and transactions are those of `sqlx` 0.9, which is re-exported here. For TLS, or for
 //! its macros, name `sqlx = "0.9"` in your own `Cargo.toml`, with its features for that.
@@ -150,6 +154,7 @@ mod expiry;
 mod handover;
 mod operator;
 mod options;
+mod pooler;
 mod reach;
 mod setup;
 mod statements;

@@ -11,6 +11,7 @@ use super::{
     Inner, PostgresStore,
     database::Database,
     expiry::Sweeper,
+    pooler,
     reach::{PATIENCE, reach},
     setup::{self, Durability, PostgresOpenError},
     statements::Statements,
@@ -114,11 +115,16 @@ impl PostgresOptions {
     /// the store a round trip a call: a connection that died while it idled is found out,
     /// and replaced, all the same.
     ///
+    /// Takes two connections at once for a moment, to find out whether a pooler mixes up their
+    /// statements. A pool of one, or one that has no two to give within 2 s, is not asked.
+    ///
     /// # Errors
     ///
-    /// [`PostgresOpenError`], with the remedy in it, if the server cannot be trusted with keys.
+    /// [`PostgresOpenError`], with the remedy in it, if the server, or a pooler before it, cannot
+    /// be trusted with keys.
     pub async fn open(&self, pool: PgPool) -> Result<PostgresStore, PostgresOpenError> {
         let schema = setup::check(&pool, self.schema.as_deref(), self.durability).await?;
+        pooler::check(&pool).await?;
         let database = Database {
             pool,
             statements: Arc::new(Statements::of(&schema)),

@@ -82,6 +82,9 @@ pub(super) fn remedy(error: &Error) -> &'static str {
         Error::Protocol(_) => OTHER,
         Error::Database(error) => match error.code().as_deref() {
             Some("28000" | "28P01") => ": correct user and password, or its pg_hba.conf",
+            Some("08P01") if error.message().contains("startup parameter") => {
+                ": if this is PgBouncer, set its ignore_startup_parameters = extra_float_digits"
+            }
             Some("3D000") => ": create the database, or correct its name",
             Some("53300") => ": raise its max_connections, or make pools smaller",
             Some("57P03") => ": it takes no connections yet, try later",

@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgRow};
 
 use super::{
+    pooler::has_mixed_up,
     reach::remedy,
     statements::{TABLE, identifier},
 };
@@ -31,7 +32,16 @@ pub enum PostgresOpenError {
     },
     /// It could not be asked.
     #[error("the PostgreSQL server could not be asked")]
-    Server(#[from] sqlx::Error),
+    Server(#[source] sqlx::Error),
+    /// A pooler stands before it that mixes up prepared statements: one client would run those
+    /// of another.
+    #[error(
+        "the pooler before the PostgreSQL server mixes up prepared statements: have it keep track of them (PgBouncer 1.21: max_prepared_statements) or pool by session, or go past it"
+    )]
+    MixedUp {
+        /// What the server said.
+        source: sqlx::Error,
+    },
     /// It is a standby, which takes no writes.
     #[error(
         "the PostgreSQL server is a standby: connect to the primary (with several hosts: target_session_attrs=read-write)"
@@ -65,6 +75,16 @@ pub enum PostgresOpenError {
         /// Its comment, which says what it is.
         found: Option<String>,
     },
+}
+
+impl From<sqlx::Error> for PostgresOpenError {
+    fn from(error: sqlx::Error) -> Self {
+        if has_mixed_up(&error) {
+            Self::MixedUp { source: error }
+        } else {
+            Self::Server(error)
+        }
+    }
 }
 
 /// What stands at the server.

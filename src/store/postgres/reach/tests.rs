@@ -85,6 +85,21 @@ async fn something_else_listens() {
     }
 }
 
+/// As PgBouncer says it.
+const UNWANTED: &[u8] = b"E\0\0\0\x46SFATAL\0C08P01\0Munsupported startup parameter: \
+    extra_float_digits\0\0";
+
+#[tokio::test]
+async fn a_pooler_takes_no_parameter_it_does_not_know() {
+    let (options, _) = saying(&[UNWANTED]).await;
+    let (said, why) = chain(reach_until(&options, pending()).await);
+    assert!(
+        said.ends_with("ignore_startup_parameters = extra_float_digits"),
+        "{said}"
+    );
+    assert!(why.contains("unsupported startup parameter"), "{why}");
+}
+
 #[tokio::test]
 async fn nobody_answers() {
     let (_listener, options) = listener().await;
