@@ -87,7 +87,8 @@ impl<B: Backend> Scene<B> {
 
 pub(crate) async fn in_the_handler<B: Backend>() {
     let scene = Scene::<B>::set().await;
-    let target = "/effect?sleep_ms=200";
+    // So long that it still runs when a busy machine comes to send the signal.
+    let target = "/effect?sleep_ms=1000";
     let zombie = scene.begin(target).await;
     scene.freeze().await;
     let taken_over = scene.other.ask(target, "k").await;
@@ -98,7 +99,7 @@ pub(crate) async fn in_the_handler<B: Backend>() {
 
 pub(crate) async fn before_complete<B: Backend>() {
     let scene = Scene::<B>::set().await;
-    let target = "/effect?sleep_ms=200";
+    let target = "/effect?sleep_ms=400";
     let zombie = scene.begin(target).await;
     scene.freeze_in_its_write().await;
     let taken_over = scene.other.ask(target, "k").await;
