@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use support::{
@@ -795,6 +795,42 @@ async fn a_live_answer_that_fails_fails_for_all() {
     let (first, joined) = (Answer::read(first).await, Answer::read(joined).await);
     assert_eq!(first.error.unwrap(), "the provider is gone");
     assert!(joined.error.unwrap().contains("broke off"));
+}
+
+/// It could not tell an answer that broke off from a whole one.
+#[tokio::test]
+async fn a_client_of_http_1_0_does_not_join_but_waits_for_the_end() {
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    let service = node.service();
+    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
+    soon(node.running.recv()).await;
+    let old = || {
+        let mut request = post("k", "hello");
+        *request.version_mut() = Version::HTTP_10;
+        tokio::spawn(service.clone().oneshot(request))
+    };
+    let early = old();
+    let (mut tokens, body) = live_body();
+    node.answer(Next::Live(body.boxed_unsync()));
+    let first = first.await.unwrap().unwrap();
+    let late = old();
+    send_text(&mut tokens, "one ").await;
+    settle().await;
+    assert!(!early.is_finished() && !late.is_finished());
+    send_text(&mut tokens, "two").await;
+    drop(tokens);
+    assert_eq!(Answer::read(first).await.text(), "one two");
+    for waited in [early, late] {
+        let replay = waited.await.unwrap().unwrap();
+        assert_eq!(replay.body().size_hint().exact(), Some(7), "all there");
+        let replay = Answer::read(replay).await;
+        assert_eq!(
+            (replay.text().as_str(), replay.is_replay()),
+            ("one two", true)
+        );
+    }
+    assert_eq!(node.runs(), 1);
 }
 
 #[tokio::test]

@@ -38,16 +38,17 @@ pub(super) enum Asked<S: Store> {
 }
 
 /// Leads the requests with one key, or follows the one that does, until it is clear what
-/// to do. The client calls that key `name`.
+/// to do. The client calls that key `name`, and may join an answer that still grows or not.
 #[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
 pub(super) fn ask<S: Store>(
     shared: Arc<Shared<S>>,
     key: RecordKey,
     name: Key,
     fingerprint: Fingerprint,
+    may_join: bool,
 ) -> impl Future<Output = Asked<S>> + Send {
     async move {
-        let patience = &mut Patience::new(&shared.node, &shared.config);
+        let patience = &mut Patience::new(&shared.node, &shared.config, may_join);
         let mut turn = loop {
             let leader = match Turn::enter(&shared.node, &key, fingerprint) {
                 Entered::Leads(turn) => break turn,

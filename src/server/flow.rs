@@ -154,7 +154,7 @@ where
     ReqB::Error: Into<BoxError>,
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
-    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint) -> A,
+    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint, bool) -> A,
     A: Future<Output = Asked<S>>,
     SettleFn: Fn(Held<S>, Head, Frames, Option<&HeaderMap>) -> R,
     R: Future<Output = (Settled, Record)>,
@@ -255,12 +255,12 @@ where
     ReqB: 'static,
     ResB: Body<Data = Bytes> + Send + 'static,
     ResB::Error: Into<BoxError>,
-    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint) -> A,
+    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint, bool) -> A,
 {
     fn ask(mut self, name: Key, received: Received, fingerprint: Fingerprint) {
-        let shared = Arc::clone(self.shared);
+        let (shared, may_join) = (Arc::clone(self.shared), self.message.sees_the_end());
         self.stage.set(Stage::Asking {
-            asking: (self.ask)(shared, *self.key, name, fingerprint),
+            asking: (self.ask)(shared, *self.key, name, fingerprint, may_join),
             received,
             fingerprint,
         });

@@ -59,7 +59,8 @@ impl<S: Store> Shared<S> {
         loop {
             let stage = leader.stage.borrow_and_update().clone();
             let waits = !crowded && patience.may_wait();
-            let limit = match step(&stage, same, waits, &self.node.clock) {
+            let joins = waits && patience.may_join;
+            let limit = match step(&stage, same, waits, joins, &self.node.clock) {
                 Step::Done(Followed::Verdict(verdict)) => return self.take_over(verdict),
                 Step::Done(followed) => return followed,
                 Step::Wait(limit) => limit,
@@ -113,7 +114,7 @@ impl<S: Store> Shared<S> {
     }
 }
 
-fn step(stage: &Stage, same: bool, waits: bool, clock: &Clock) -> Step {
+fn step(stage: &Stage, same: bool, waits: bool, joins: bool, clock: &Clock) -> Step {
     let reject = |kind, wait| Step::Done(Followed::Verdict(Verdict::Reject(kind, wait)));
     let now = Instant::now();
     match stage {
@@ -128,11 +129,13 @@ fn step(stage: &Stage, same: bool, waits: bool, clock: &Clock) -> Step {
             Step::Done(Followed::Alone)
         }
         _ if !same => reject(RejectionKind::Conflict, None),
-        Stage::Live(_, answer) if waits => Step::Done(Followed::Join(Arc::clone(answer))),
+        Stage::Live(_, answer) if joins => Step::Done(Followed::Join(Arc::clone(answer))),
         // When that lease lapses, the leader sees to it.
         Stage::Elsewhere(_) if waits => Step::Wait(None),
         Stage::Elsewhere(until) => reject(RejectionKind::InFlight, Some(*until - now)),
-        Stage::Executing(flight) if waits => Step::Wait(Some(now + flight.remaining(clock))),
+        Stage::Executing(flight) | Stage::Live(flight, _) if waits => {
+            Step::Wait(Some(now + flight.remaining(clock)))
+        }
         Stage::Executing(flight) | Stage::Live(flight, _) => {
             reject(RejectionKind::InFlight, Some(flight.remaining(clock)))
         }
@@ -146,10 +149,12 @@ pub(super) struct Patience<'a, S> {
     /// Since it began to wait.
     deadline: Option<Instant>,
     pauses: Pauses,
+    /// Whether it need not wait for the end of an answer that still grows.
+    may_join: bool,
 }
 
 impl<'a, S> Patience<'a, S> {
-    pub(super) fn new(node: &'a Node<S>, config: &Config) -> Self {
+    pub(super) fn new(node: &'a Node<S>, config: &Config, may_join: bool) -> Self {
         let budget = match config.in_flight {
             InFlight::Wait(budget) => Some(budget),
             InFlight::Reject => None,
@@ -159,6 +164,7 @@ impl<'a, S> Patience<'a, S> {
             budget,
             deadline: None,
             pauses: Pauses::from(Duration::from_millis(10)),
+            may_join,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, request, response};
+use http::{Request, Response, Version, request, response};
 use tower_service::Service;
 
 use super::{
@@ -21,6 +21,15 @@ pub(super) enum Message<Svc> {
 }
 
 impl<Svc> Message<Svc> {
+    /// Whether who asked can tell an answer that breaks off from a whole one. In HTTP/1.0
+    /// either may end with the connection.
+    pub(super) fn sees_the_end(&self) -> bool {
+        match self {
+            Self::Request(Some((_, parts))) => parts.version > Version::HTTP_10,
+            Self::Request(None) | Self::Answer(_) => unreachable!("not asked any more"),
+        }
+    }
+
     /// Calls the service, with the operation among the extensions of the request.
     pub(super) fn call<B>(&mut self, received: Received, flight: Arc<Flight>) -> Svc::Future
     where
