@@ -203,7 +203,8 @@ impl RedisStore {
 
     /// Has a claim and a completion wait until `replicas` replicas have it; they wait for
     /// none by default. If they do not within `patience`, the call fails as
-    /// [`Unknown`](super::StoreErrorKind::Unknown) and can be sent again.
+    /// [`Unknown`](super::StoreErrorKind::Unknown) and can be sent again. A claim that finds a
+    /// record waits as well: while replicas are missing, each replay takes as long as `patience`.
     ///
     /// A failover then loses a key only if the replica that takes over is not among those
     /// that had it. Calls on one connection wait one after the other, so the rate falls to
