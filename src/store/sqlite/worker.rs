@@ -9,7 +9,7 @@ use std::{
         Arc,
         mpsc::{self, Receiver, Sender},
     },
-    thread,
+    thread, vec,
 };
 
 use rusqlite::Connection;
@@ -41,8 +41,8 @@ impl Queue {
             }
             let result = session.and_then(work);
             Box::new(move |committed| {
-                // Who left does not hear of it.
-                let _ = reply.send(committed.and(result));
+                // What failed by itself left nothing to commit. Who left does not hear of it.
+                let _ = reply.send(result.and_then(|done| committed.map(|()| done)));
             })
         });
         let ended = "the thread of the store has ended";
@@ -88,17 +88,30 @@ impl Worker {
     }
 
     fn transact(&self, jobs: Vec<Job>) {
+        let mut jobs = jobs.into_iter();
+        while jobs.len() > 0 {
+            self.transact_some(&mut jobs);
+        }
+    }
+
+    /// One transaction for all that are left; or for some, if one of them takes it back.
+    fn transact_some(&self, jobs: &mut vec::IntoIter<Job>) {
         let mut session = match self.begin() {
             Ok(session) => session,
             Err(error) => {
                 let failure = Failure::before_commit(&error);
                 self.roll_back();
-                return jobs
-                    .into_iter()
-                    .for_each(|job| job(Err(failure.to_error()))(Ok(())));
+                return jobs.for_each(|job| job(Err(failure.to_error()))(Ok(())));
             }
         };
-        let replies: Vec<Reply> = jobs.into_iter().map(|job| job(Ok(&mut session))).collect();
+        let mut replies: Vec<Reply> = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            replies.push(job(Ok(&mut session)));
+            // What came now would be committed at once, statement by statement.
+            if self.is_rolled_back() {
+                break;
+            }
+        }
         let committed = self.commit(session);
         for reply in replies {
             reply(committed.as_ref().map(drop).map_err(Failure::to_error));
@@ -114,8 +127,7 @@ impl Worker {
     }
 
     fn commit(&self, session: Session<'_>) -> Result<(), Failure> {
-        // Some errors of a statement roll everything back.
-        if self.connection.is_autocommit() {
+        if self.is_rolled_back() {
             return Err(Failure::NotApplied("rolled back".to_owned()));
         }
         let ended = session.end().map_err(|error| {
@@ -132,8 +144,16 @@ impl Worker {
 
     /// A connection that cannot even do that fails at its next transaction.
     fn roll_back(&self) {
-        if !self.connection.is_autocommit() {
+        if !self.is_rolled_back() {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
     }
+
+    /// A full disk, or one that fails, makes a statement take back all that was before it.
+    fn is_rolled_back(&self) -> bool {
+        self.connection.is_autocommit()
+    }
 }
+
+#[cfg(test)]
+mod tests;
