@@ -91,7 +91,7 @@ impl<S> Cached<S> {
     /// Drops the copy of `key`, if there is one: after an operator's `forget` on the store
     /// [inside](Self::get_ref).
     pub fn forget(&self, key: &RecordKey) {
-        let copy = self.shelf().remove(key);
+        let copy = self.shelf().forget(key);
         drop(copy);
     }
 
@@ -106,6 +106,13 @@ impl<S> Cached<S> {
     #[must_use]
     pub fn into_inner(self) -> S {
         self.store
+    }
+
+    /// The store is asked now.
+    fn asked(&self) -> Asked {
+        let forgets = self.shelf().forgets;
+        let at = Instant::now();
+        Asked { at, forgets }
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -125,16 +132,30 @@ impl<S> Cached<S> {
         Some(Claimed::Completed { record, remaining })
     }
 
-    /// Copies a record that is kept for `remaining` from some moment after `asked` on.
-    fn copy(&self, key: &RecordKey, record: &Record, remaining: Duration, asked: Instant) {
+    /// Copies a record that is kept for `remaining` from some moment after `asked` on; unless
+    /// a copy was forgotten since, which may have been meant for this one.
+    fn copy(&self, key: &RecordKey, record: &Record, remaining: Duration, asked: Asked) {
         let copied = Copied {
             record: record.clone(),
-            kept_until: after(asked, remaining),
-            used_until: after(asked, self.max_age),
+            kept_until: after(asked.at, remaining),
+            used_until: after(asked.at, self.max_age),
         };
-        let dropped = self.shelf().put(*key, copied);
+        let mut shelf = self.shelf();
+        if shelf.forgets != asked.forgets {
+            return;
+        }
+        let dropped = shelf.put(*key, copied);
+        drop(shelf);
         drop(dropped);
     }
+}
+
+/// When the store was asked.
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    /// How often a copy had been forgotten by then.
+    forgets: u64,
 }
 
 impl<S> fmt::Debug for Cached<S> {
@@ -148,7 +169,7 @@ impl<S: Store> Store for Cached<S> {
         if let Some(claimed) = self.replay(claim) {
             return Ok(claimed);
         }
-        let asked = Instant::now();
+        let asked = self.asked();
         let claimed = self.store.claim(claim).await?;
         if let Claimed::Completed { record, remaining } = &claimed {
             self.copy(claim.key(), record, *remaining, asked);
@@ -162,7 +183,7 @@ impl<S: Store> Store for Cached<S> {
         record: &Record,
         retention: Duration,
     ) -> Result<Completion, StoreError> {
-        let asked = Instant::now();
+        let asked = self.asked();
         let completion = self.store.complete(lease, record, retention).await?;
         // If an earlier call had applied it, it was kept from then on.
         if completion == Completion::Applied {

@@ -11,6 +11,8 @@ use crate::{hasher::DigestHasher, record::Record, record_key::RecordKey, store::
 pub(super) struct Shelf {
     pub(super) max_entries: usize,
     pub(super) max_bytes: u64,
+    /// How often a copy was forgotten.
+    pub(super) forgets: u64,
     hasher: DigestHasher,
     young: Generation,
     old: Generation,
@@ -41,6 +43,7 @@ impl Shelf {
         Self {
             max_entries,
             max_bytes,
+            forgets: 0,
             young: Generation::new(&hasher),
             old: Generation::new(&hasher),
             hasher,
@@ -86,7 +89,13 @@ impl Shelf {
         mem::replace(&mut self.old, young)
     }
 
-    pub(super) fn remove(&mut self, key: &RecordKey) -> Option<Copied> {
+    /// Removes the copy of `key`. What the store was asked before is not to be put there.
+    pub(super) fn forget(&mut self, key: &RecordKey) -> Option<Copied> {
+        self.forgets += 1;
+        self.remove(key)
+    }
+
+    fn remove(&mut self, key: &RecordKey) -> Option<Copied> {
         self.young.remove(key).or_else(|| self.old.remove(key))
     }
 }

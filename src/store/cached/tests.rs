@@ -216,3 +216,39 @@ async fn keys_in_flight_and_repeated_completions_always_reach_the_store() {
     assert_eq!(claim(&store, REQUEST).await, replay(SECOND * 20));
     assert_eq!(remote.calls(), calls + 3);
 }
+
+/// The reply was under way when the operator forgot the key, first there and then here.
+#[tokio::test(start_paused = true)]
+async fn a_reply_from_before_the_copy_was_forgotten_is_not_copied() {
+    let remote = Remote::slow(SECOND);
+    complete(&remote, SECOND * 100).await;
+    let store = Cached::new(remote.clone());
+    let forgets = async {
+        sleep(SECOND / 2).await;
+        remote
+            .0
+            .slot
+            .lock()
+            .unwrap()
+            .forget(remote.0.epoch.elapsed());
+        store.forget(&KEY);
+    };
+    let (early, ()) = tokio::join!(claim(&store, REQUEST), forgets);
+    assert!(matches!(early, Claimed::Completed { .. }), "{early:?}");
+    let lease = acquire(&store).await;
+    let forgets = async {
+        sleep(SECOND / 2).await;
+        remote
+            .0
+            .slot
+            .lock()
+            .unwrap()
+            .forget(remote.0.epoch.elapsed());
+        store.clone().forget(&KEY);
+    };
+    let record = answer();
+    let completes = store.complete(&lease, &record, SECOND * 100);
+    let (completion, ()) = tokio::join!(completes, forgets);
+    assert_eq!(completion.unwrap(), Completion::Applied);
+    acquire(&store).await;
+}
