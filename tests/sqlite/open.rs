@@ -227,6 +227,20 @@ async fn damaged_rows_are_corrupt_and_never_absent() {
 }
 
 #[tokio::test]
+async fn operators_forget_damaged_rows() {
+    let place = Place::new();
+    let store = place.store().await;
+    let lease = acquire(&store, 1).await;
+    let damage = "UPDATE idempotency_keys SET token = zeroblob(3)";
+    place.shell().execute_batch(damage).unwrap();
+    let forget = async || store.forget(lease.key()).await;
+    let error = forget().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert_eq!(forget().await.unwrap(), Standing::Absent);
+    assert!(acquire(&store, 1).await.fence() > lease.fence());
+}
+
+#[tokio::test]
 async fn expired_keys_are_cleared_away() {
     let place = Place::new();
     let store = place.store().await;

@@ -85,7 +85,8 @@ pub(super) fn write(connection: &Connection, key: &RecordKey, slot: &Slot) -> ru
     }
 }
 
-fn remove(connection: &Connection, key: &RecordKey) -> rusqlite::Result<()> {
+/// Removes what stands under `key`.
+pub(super) fn remove(connection: &Connection, key: &RecordKey) -> rusqlite::Result<()> {
     const REMOVE: &str = "DELETE FROM idempotency_keys WHERE record_key = ?1";
     connection
         .prepare_cached(REMOVE)?

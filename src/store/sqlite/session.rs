@@ -12,7 +12,7 @@ use super::{
 use crate::{
     record_key::RecordKey,
     store::{
-        Fence, Slot, StoreError,
+        Fence, Slot, Standing, StoreError, StoreErrorKind,
         slot::{State, nanos},
     },
 };
@@ -83,6 +83,23 @@ impl<'c> Session<'c> {
                 .extend(has_ended(&before, &after).then_some(*key));
         }
         Ok(outcome)
+    }
+
+    /// Drops what stands under `key`, and says what it was; also if that cannot be read. It
+    /// is not done before the transaction is.
+    pub(super) fn forget(
+        &mut self,
+        key: &RecordKey,
+    ) -> Result<Result<Standing, StoreError>, StoreError> {
+        match self.step(key, |slot, _, now| slot.forget(now)) {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                keys::remove(self.connection, key).map_err(failed)?;
+                self.writes += 1;
+                self.ended.push(*key);
+                Ok(Err(error))
+            }
+            forgotten => forgotten.map(Ok),
+        }
     }
 
     /// Clears away up to `most` expired keys.

@@ -92,9 +92,12 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] says whether the key was dropped.
+    /// [`StoreError`] says whether the key was dropped. What cannot be read is dropped too,
+    /// and reported as [`Corrupt`](crate::store::StoreErrorKind::Corrupt).
     pub async fn forget(&self, key: &RecordKey) -> Result<Standing, StoreError> {
-        self.step(key, |slot, _, now| slot.forget(now)).await
+        let key = *key;
+        let forget = move |session: &mut Session<'_>| session.forget(&key);
+        self.0.writer.run(forget).await?
     }
 
     /// For operators: gives the answer to an operation whose lease lapsed before it was
