@@ -12,7 +12,8 @@ use tower_idempotency::{
 
 use crate::{
     scene::{
-        HOUR, REQUEST, acquire, claim, complete, key, kind, name, record, replayed, scene, won,
+        HOUR, REQUEST, acquire, acquire_for, claim, complete, key, kind, name, record, replayed,
+        scene, won,
     },
     servers::{RedisServer, Signal},
 };
@@ -70,12 +71,38 @@ async fn a_full_server_takes_no_keys_but_replays_and_releases() {
     assert_eq!(kind(claim(&store, 3).await), Full);
     let completion = store.complete(&held, &record("too much"), HOUR).await;
     assert_eq!(kind(completion), Full);
-    assert_eq!(kind(store.renew(&held).await), Full);
     assert_eq!(replayed(claim(&store, 1).await), record("kept"));
     assert_eq!(store.release(&held).await.unwrap(), Completion::Applied);
     assert_eq!(server.cli(&format!("EXISTS {}", name(2))), "0");
     server.cli("CONFIG SET maxmemory 0");
     won(claim(&store, 2).await);
+}
+
+/// Else an operation that takes long would lose its lease, and run twice once there is room.
+#[tokio::test]
+async fn a_full_server_takes_what_needs_no_room() {
+    let (server, store) = scene().await;
+    let done = acquire(&store, 1).await;
+    complete(&store, &done, &record("kept")).await;
+    let second = key(2);
+    let sent = Claim::new(&second, REQUEST);
+    let held = won(store.claim(&sent).await);
+    server.cli("CONFIG SET maxmemory 1");
+    assert_eq!(won(store.claim(&sent).await), held);
+    assert_eq!(store.renew(&held).await.unwrap(), Completion::Applied);
+    let again = store.complete(&done, &record("kept"), HOUR).await;
+    assert_eq!(again.unwrap(), Completion::AlreadyApplied);
+    assert_eq!(kind(claim(&store, 3).await), Full);
+}
+
+/// What took a lapsed lease over would run, and could not be recorded.
+#[tokio::test]
+async fn a_full_server_lets_nobody_take_over() {
+    let (server, store) = scene().await;
+    acquire_for(&store, 1, Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    server.cli("CONFIG SET maxmemory 1");
+    assert_eq!(kind(claim(&store, 1).await), Full);
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@
 //!
 //! ```text
 //! ACL SETUSER app ~idempotency:* &idempotency:settled
-//!     +evalsha +eval +getrange +set +setrange +del +exists +time
+//!     +evalsha +eval +getrange +set +setrange +pexpire +del +exists +time
 //!     +publish +subscribe +info +wait +asking +cluster|slots
 //! ```
 //!

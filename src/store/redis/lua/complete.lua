@@ -2,11 +2,10 @@
 if not is_owner(ARGV[1], ARGV[2]) then
     return standing()
 elseif held.state == COMPLETED then
-    -- What stands there is written once more: WAIT asks only for what its connection wrote,
-    -- and this may be another one.
-    local written = redis.pcall('SETRANGE', KEYS[1], 1, COMPLETED)
-    if type(written) == 'table' then
-        return written
+    -- WAIT asks only for what its connection wrote, and this may be another one.
+    local touched = touch(held)
+    if type(touched) == 'table' then
+        return touched
     end
     return { 'already applied' }
 end

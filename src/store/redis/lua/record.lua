@@ -73,13 +73,23 @@ if header ~= '' or redis.call('EXISTS', KEYS[1]) == 1 then
     end
 end
 
--- Keeps header and record. The TTL only collects garbage: deadlines decide.
+-- The TTL only collects garbage: deadlines decide.
+local function ttl(it)
+    local left = math.max(gone_at(it) - now, 0)
+    return math.floor(left / 1000) + GRACE
+end
+
+-- Keeps header and record.
 local function put(it, record)
     local packed = struct.pack(LAYOUT, VERSION, it.state, it.waiting, it.token, it.fingerprint,
         it.fence, it.deadline, it.attempt, it.retention)
-    local left = math.max(gone_at(it) - now, 0)
-    local ttl = math.floor(left / 1000) + GRACE
-    redis.call('SET', KEYS[1], packed .. (record or ''), 'PX', ttl)
+    redis.call('SET', KEYS[1], packed .. (record or ''), 'PX', ttl(it))
+end
+
+-- Writes what changes nothing and takes no room. A script that has written may go on writing
+-- though the server is full: only for what takes the place of something as large.
+local function touch(it)
+    return redis.pcall('PEXPIRE', KEYS[1], ttl(it))
 end
 
 -- Frees the key, keeping its fence for a while. A full server takes no write but this one.

@@ -4,5 +4,6 @@ if not is_owner(ARGV[1], ARGV[2]) or held.state == COMPLETED then
 end
 
 held.deadline = now + tonumber(ARGV[3])
+touch(held)
 put(held)
 return { 'applied' }
