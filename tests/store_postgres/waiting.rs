@@ -52,6 +52,23 @@ async fn no_completion_is_missed_by_who_begins_to_wait() {
     assert!(missed < 8, "about {missed} of 500 were missed");
 }
 
+/// As by a transaction that completes the key, and is slow to commit.
+#[tokio::test]
+async fn who_waits_for_a_locked_row_does_not_outsleep_the_limit() {
+    let (store, key, pool) = (store().await, random_key(), pool(&url()).await);
+    let lease = acquire(&store, &claim(&key)).await;
+    let mut locking = pool.begin().await.unwrap();
+    sqlx::query("SELECT key FROM idempotency_keys WHERE key = $1 FOR UPDATE")
+        .bind(key.as_bytes())
+        .execute(&mut *locking)
+        .await
+        .unwrap();
+    let (began, limit) = (Instant::now(), Duration::from_millis(100));
+    store.settled(&key, lease.fence(), limit).await.unwrap();
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+}
+
 /// Nobody is told of keys that nobody waits for.
 #[tokio::test]
 async fn completing_tells_only_where_somebody_waits() {

@@ -51,7 +51,7 @@ impl Waiting {
         }
     }
 
-    /// Returns when the lease with `fence` may have ended.
+    /// Returns when the lease with `fence` may have ended, or `limit` is over.
     pub(super) async fn settled(
         &self,
         database: &Database,
@@ -59,9 +59,19 @@ impl Waiting {
         fence: Fence,
         limit: Duration,
     ) -> Result<(), StoreError> {
+        let settled = self.until_settled(database, key, fence);
+        timeout(limit, settled).await.unwrap_or(Ok(()))
+    }
+
+    async fn until_settled(
+        &self,
+        database: &Database,
+        key: &RecordKey,
+        fence: Fence,
+    ) -> Result<(), StoreError> {
         self.listen(database);
         // Whoever is told of before it listens is told in vain.
-        let _ = timeout(PATIENCE.min(limit), self.waiters.until_listening()).await;
+        let _ = timeout(PATIENCE, self.waiters.until_listening()).await;
         let place = self.waiters.enter(key);
         let mut told = Box::pin(place.ended.notified());
         told.as_mut().enable();
@@ -69,8 +79,7 @@ impl Waiting {
             question.bind(key.as_bytes()).bind(number(fence))
         });
         if let Some(held) = watched.await? {
-            let longest = self.waiters.longest_sleep();
-            let end = answer::remaining(&held)?.min(limit).min(longest);
+            let end = answer::remaining(&held)?.min(self.waiters.longest_sleep());
             let _ = timeout(end, told).await;
         }
         Ok(())
