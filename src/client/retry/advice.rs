@@ -24,11 +24,11 @@ impl Advice {
     pub(super) fn of<R>(
         response: &Response<R>,
         replay: &HeaderName,
-        now: impl FnOnce() -> SystemTime,
+        now: impl Fn() -> SystemTime,
     ) -> Self {
         let (status, headers) = (response.status(), response.headers());
         // What is on record will not change.
-        if !is_failure(status) || is(headers.get(replay), "true") {
+        if !is_failure(status) || says(headers, replay, "true") {
             return Self::Final;
         }
         let after = retry_after(headers, now);
@@ -69,8 +69,8 @@ enum ShouldRetry {
 impl ShouldRetry {
     fn of(headers: &HeaderMap) -> Self {
         let say = |word| {
-            let names = ["x-should-retry", "stripe-should-retry"];
-            names.iter().any(|name| is(headers.get(*name), word))
+            let names = ["x-should-retry", "stripe-should-retry"].map(HeaderName::from_static);
+            names.iter().any(|name| says(headers, name, word))
         };
         if say("false") {
             Self::No
@@ -82,8 +82,10 @@ impl ShouldRetry {
     }
 }
 
-fn is(value: Option<&HeaderValue>, word: &str) -> bool {
-    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+/// Whether a line of the field is this word, in any case.
+fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let is_word = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(word.as_bytes());
+    headers.get_all(name).iter().any(is_word)
 }
 
 #[cfg(test)]
@@ -130,12 +132,16 @@ mod tests {
         }
         let split = [("x-should-retry", "true"), ("stripe-should-retry", "false")];
         assert_eq!(advice(503, &split), Advice::Final);
+        let lines = [("x-should-retry", "true"), ("x-should-retry", "false")];
+        assert_eq!(advice(503, &lines), Advice::Final);
     }
 
     #[test]
     fn a_recorded_failure_does_not_change() {
         let replayed = ("idempotent-replayed", "true");
         assert_eq!(advice(503, &[replayed]), Advice::Final);
+        let lines = [("idempotent-replayed", "false"), replayed];
+        assert_eq!(advice(503, &lines), Advice::Final);
         assert_eq!(
             advice(429, &[replayed, ("retry-after", "1")]),
             Advice::Final

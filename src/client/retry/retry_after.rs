@@ -9,12 +9,15 @@ use http::{
 
 /// How long the server wants to be left alone, if it says so.
 ///
-/// A date is compared with the server's own, so that its clock need not agree with ours.
-pub(super) fn retry_after(
-    headers: &HeaderMap,
-    now: impl FnOnce() -> SystemTime,
-) -> Option<Duration> {
-    let told = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+/// A date is compared with the server's own, so that its clock need not agree with ours. Of
+/// several lines, as where a gateway adds its own, the longest wait counts.
+pub(super) fn retry_after(headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Duration> {
+    let lines = headers.get_all(RETRY_AFTER).iter();
+    let waits = lines.filter_map(|line| wait(line.to_str().ok()?.trim(), headers, &now));
+    waits.max()
+}
+
+fn wait(told: &str, headers: &HeaderMap, now: impl Fn() -> SystemTime) -> Option<Duration> {
     if !told.is_empty() && told.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(told.parse().unwrap_or(u64::MAX)));
     }
@@ -61,6 +64,16 @@ mod tests {
         assert_eq!(told(DAY, Some("today")), Some(Duration::from_secs(60)));
         let past = Some("Wed, 21 Oct 2015 07:28:01 GMT");
         assert_eq!(told(DAY, past), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn of_several_lines_the_longest_counts() {
+        for lines in [["1", "30"], ["30", "1"], ["soon", "30"], [DAY, "30"]] {
+            let fields = lines.map(|line| (RETRY_AFTER, HeaderValue::from_static(line)));
+            let now = || httpdate::parse_http_date(DAY).unwrap();
+            let told = retry_after(&fields.into_iter().collect(), now);
+            assert_eq!(told, Some(Duration::from_secs(30)), "{lines:?}");
+        }
     }
 
     #[test]
