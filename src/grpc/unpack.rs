@@ -95,7 +95,10 @@ impl Read for Packed {
 mod tests {
     use std::io::Write as _;
 
-    use flate2::{Compression, write::GzEncoder};
+    use flate2::{
+        Compression,
+        write::{GzEncoder, ZlibEncoder},
+    };
 
     use super::*;
 
@@ -105,31 +108,73 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpacked(packed: &[u8], room: u64) -> Option<[u8; 32]> {
+    fn deflate(message: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(message).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// An encoding, and what packs a message so.
+    type Packing = (Encoding, fn(&[u8]) -> Vec<u8>);
+
+    const PACKINGS: [Packing; 2] = [(Encoding::Gzip, gzip), (Encoding::Deflate, deflate)];
+
+    fn unpacked(encoding: &Encoding, packed: &[u8], room: u64) -> Option<[u8; 32]> {
         let crumbs = packed.chunks(3).map(Bytes::copy_from_slice).collect();
-        let measured = Encoding::Gzip.unpacked(&crumbs, room)?;
+        let measured = encoding.unpacked(&crumbs, room)?;
         Some(measured.finish().1)
     }
 
     #[test]
     fn whole_messages_only() {
-        let message = b"twenty bytes or more";
-        let mut plain = Measured::message();
-        plain.update(message);
-        let packed = gzip(message);
-        assert_eq!(unpacked(&packed, 20), Some(plain.finish().1));
-        assert_eq!(unpacked(&packed[..packed.len() - 1], 20), None, "cut");
-        assert_eq!(unpacked(&[&*packed, b"x"].concat(), 20), None, "more");
-        assert_eq!(unpacked(&[&*packed, &*packed].concat(), 99), None, "two");
-        assert_eq!(unpacked(message, 20), None, "no gzip at all");
-        assert_eq!(unpacked(b"", 20), None, "nothing");
+        for (encoding, pack) in PACKINGS {
+            for message in [b"twenty bytes or more".as_slice(), b""] {
+                let mut plain = Measured::message();
+                plain.update(message);
+                let plain = plain.finish().1;
+                let unpacked = |packed: &[u8], room| unpacked(&encoding, packed, room);
+                let packed = pack(message);
+                assert_eq!(unpacked(&packed, 20), Some(plain), "{encoding:?}");
+                for cut in 0..packed.len() {
+                    assert_eq!(
+                        unpacked(&packed[..cut], 20),
+                        None,
+                        "{encoding:?} cut at {cut}"
+                    );
+                }
+                let more = [&*packed, b"x"].concat();
+                assert_eq!(unpacked(&more, 20), None, "{encoding:?} and more");
+                let two = [&*packed, &*packed].concat();
+                assert_eq!(unpacked(&two, 99), None, "two of {encoding:?}");
+                assert_eq!(unpacked(message, 20), None, "no {encoding:?} at all");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fails_its_checksum_is_none() {
+        for (encoding, pack) in PACKINGS {
+            let packed = pack(b"twenty bytes or more");
+            for nth in 1..=4 {
+                let mut damaged = packed.clone();
+                let at = damaged.len() - nth;
+                damaged[at] ^= 1;
+                assert_eq!(
+                    unpacked(&encoding, &damaged, 20),
+                    None,
+                    "{encoding:?} {nth}"
+                );
+            }
+        }
     }
 
     #[test]
     fn a_bomb_is_left_alone() {
-        let bomb = gzip(&vec![0; 1 << 24]);
-        assert!(bomb.len() < 1 << 15);
-        assert_eq!(unpacked(&bomb, (1 << 24) - 1), None);
-        assert!(unpacked(&bomb, 1 << 24).is_some());
+        for (encoding, pack) in PACKINGS {
+            let bomb = pack(&vec![0; 1 << 24]);
+            assert!(bomb.len() < 1 << 15);
+            assert_eq!(unpacked(&encoding, &bomb, (1 << 24) - 1), None);
+            assert!(unpacked(&encoding, &bomb, 1 << 24).is_some());
+        }
     }
 }
