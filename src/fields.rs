@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::protocol::Protocol;
+
 /// An ordered list of header fields, duplicates and bytes beyond ASCII included, packed
 /// into one buffer: per field the length of the name (two bytes) and of the value (four),
 /// then both.
@@ -113,8 +115,14 @@ impl fmt::Debug for Fields {
 /// * `Content-Length`, which is computed anew from the recorded body;
 /// * `Date`, `Age`, `Server-Timing`, `Alt-Svc`;
 /// * `Set-Cookie`, `WWW-Authenticate`, `Authentication-Info`, `Clear-Site-Data`;
-/// * `Access-Control-*`, rate-limit fields and trace fields, which the layers outside add
-///   to a replay as they do to any response.
+/// * `DPoP-Nonce`, `Replay-Nonce`;
+/// * `Access-Control-*`, rate-limit fields and trace fields (`Traceparent`, `X-Request-Id` and
+///   the like), which the layers outside add to a replay as they do to any response.
+///
+/// The same goes for trailers.
+///
+/// `Content-Encoding` is kept whatever is chosen, and of a gRPC answer its `Content-Type` and
+/// all `grpc-…` fields: without them the rest is not to be understood.
 ///
 /// [RFC 9110 section 7.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 #[derive(Debug, Clone, Default)]
@@ -147,7 +155,8 @@ impl RecordedHeaders {
         }
     }
 
-    /// Keeps nothing but `names`. Hop-by-hop fields and `Content-Length` are never kept.
+    /// Keeps nothing but `names`, and [what the rest is read by](Self). Hop-by-hop fields and
+    /// `Content-Length` are never kept.
     #[must_use]
     pub fn only(names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter().collect();
@@ -158,8 +167,16 @@ impl RecordedHeaders {
 
     pub(crate) fn pack(&self, headers: &HeaderMap) -> Fields {
         Fields::pack(headers, |name| {
-            !is_hop_by_hop(name) && !is_named_by_connection(name, headers) && self.wants(name)
+            !is_hop_by_hop(name)
+                && !is_named_by_connection(name, headers)
+                && (self.wants(name) || tells_how_to_read(name, headers))
         })
+    }
+
+    /// Packs what is kept of trailers; `None` if all of them are left out.
+    pub(crate) fn pack_trailers(&self, trailers: &HeaderMap) -> Option<Fields> {
+        let kept = self.pack(trailers);
+        (kept.len() > 0 || trailers.is_empty()).then_some(kept)
     }
 
     fn wants(&self, name: &HeaderName) -> bool {
@@ -196,6 +213,13 @@ fn is_named_by_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
         })
 }
 
+/// Fields without which the rest of an answer is not to be understood.
+fn tells_how_to_read(name: &HeaderName, headers: &HeaderMap) -> bool {
+    name == header::CONTENT_ENCODING
+        || name.as_str().starts_with("grpc-")
+        || (name == header::CONTENT_TYPE && Protocol::of(headers) == Protocol::Grpc)
+}
+
 /// Fields of one moment or one caller.
 fn is_momentary(name: &HeaderName) -> bool {
     const PREFIXES: [&str; 5] = [
@@ -205,12 +229,16 @@ fn is_momentary(name: &HeaderName) -> bool {
         "x-rate-limit-",
         "x-b3-",
     ];
-    const NAMES: [&str; 11] = [
+    const NAMES: [&str; 15] = [
         "authentication-info",
         "b3",
         "clear-site-data",
+        "dpop-nonce",
+        "replay-nonce",
+        "request-id",
         "server-timing",
         "traceparent",
+        "traceresponse",
         "tracestate",
         "x-amzn-trace-id",
         "x-cloud-trace-context",
@@ -285,7 +313,11 @@ mod tests {
             ("ratelimit-policy", b"1"),
             ("x-ratelimit-remaining", b"1"),
             ("traceparent", b"00"),
+            ("traceresponse", b"00"),
             ("x-request-id", b"1"),
+            ("request-id", b"1"),
+            ("dpop-nonce", b"1"),
+            ("replay-nonce", b"1"),
             ("access-control-allow-origin", b"*"),
             ("content-type", b"text/plain"),
             ("etag", b"\"1\""),
@@ -311,6 +343,23 @@ mod tests {
             kept(&RecordedHeaders::only(names()), &headers),
             ["set-cookie"]
         );
+    }
+
+    #[test]
+    fn enough_is_kept_to_read_the_answer_by() {
+        let none = RecordedHeaders::only([]);
+        let answer = |media_type: &'static [u8]| {
+            map(&[
+                ("content-type", media_type),
+                ("grpc-status", b"0"),
+                ("x-a", b"1"),
+            ])
+        };
+        let call = kept(&none, &answer(b"application/grpc+proto"));
+        assert_eq!(call, ["content-type", "grpc-status"]);
+        assert_eq!(kept(&none, &answer(b"text/plain")), ["grpc-status"]);
+        let packed = map(&[("content-encoding", b"gzip"), ("etag", b"1")]);
+        assert_eq!(kept(&none, &packed), ["content-encoding"]);
     }
 
     #[test]

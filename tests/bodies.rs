@@ -235,6 +235,31 @@ async fn frames_and_trailers_of_an_answer_are_replayed() {
     );
 }
 
+/// What would not be kept in the head is not kept behind the body either.
+#[tokio::test]
+async fn trailers_of_one_moment_or_caller_are_not_replayed() {
+    let mut all = trailers();
+    for name in [
+        "set-cookie",
+        "server-timing",
+        "date",
+        "content-length",
+        "connection",
+    ] {
+        all.insert(name, HeaderValue::from_static("x-hop"));
+    }
+    all.insert("x-hop", HeaderValue::from_static("1"));
+    let answer = frames(vec![data("ab"), Frame::trailers(all.clone())]);
+    let (first, second) = first_and_replay(Response::new(any(answer))).await;
+    assert_eq!(first.trailers, Some(all.clone()));
+    assert_eq!(second.trailers, Some(trailers()));
+    all.remove("x-sum");
+    let answer = frames(vec![data("ab"), Frame::trailers(all.clone())]);
+    let (first, second) = first_and_replay(Response::new(any(answer))).await;
+    assert_eq!((first.trailers, second.trailers), (Some(all), None));
+    assert_eq!(second.headers.get("trailer"), None);
+}
+
 #[tokio::test]
 async fn headers_are_replayed_in_order_with_duplicates_and_high_bytes() {
     let mut answer = Response::new(Full::<Bytes>::from("x"));

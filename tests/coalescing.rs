@@ -703,6 +703,28 @@ async fn who_joins_is_told_of_the_trailers_to_come() {
 }
 
 #[tokio::test]
+async fn who_joins_is_given_the_trailers_that_are_kept() {
+    let store = FaultStore::new();
+    let mut node = Node::waiting(&store);
+    let service = node.service();
+    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
+    soon(node.running.recv()).await;
+    let (mut tokens, body) = live_body();
+    node.answer(Next::Announced(body.boxed_unsync()));
+    let first = first.await.unwrap().unwrap();
+    let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
+    send_text(&mut tokens, "text").await;
+    let value = HeaderValue::from_static("1");
+    let names = ["x-sum", "server-timing"].map(HeaderName::from_static);
+    let trailers = HeaderMap::from_iter(names.map(|name| (name, value.clone())));
+    tokens.send_trailers(trailers.clone()).await.unwrap();
+    drop(tokens);
+    assert_eq!(Answer::read(first).await.trailers, Some(trailers));
+    let joined = Answer::read(joined).await.trailers.unwrap();
+    assert_eq!(joined.keys().collect::<Vec<_>>(), ["x-sum"]);
+}
+
+#[tokio::test]
 async fn who_leaves_a_quiet_answer_leaves_nothing_behind() {
     struct Woken;
     impl Wake for Woken {

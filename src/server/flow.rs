@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -27,7 +27,7 @@ use super::{
     pledge,
     request_body::{Incoming, Receive, Received, RequestBody, receive},
     response_body::ResponseBody,
-    settle::{Head, settle_unkept, settle_unread, settle_whole},
+    settle::{Head, Trailers, settle_unkept, settle_unread, settle_whole},
     shared::Shared,
 };
 use crate::{
@@ -156,8 +156,8 @@ where
     ResB::Error: Into<BoxError>,
     AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint, bool) -> A,
     A: Future<Output = Asked<S>>,
-    SettleFn: Fn(Held<S>, Head, Frames, Option<&HeaderMap>) -> R,
-    R: Future<Output = (Settled, Record)>,
+    SettleFn: Fn(Held<S>, Head, Frames, Trailers) -> R,
+    R: Future<Output = (Settled, Record, Trailers)>,
 {
     type Output = Answered<ResB, Svc::Error>;
 
@@ -218,7 +218,7 @@ where
                     let head = way.shared.head(fingerprint, way.message.head(), *directive);
                     match gathered {
                         Gathered::Whole(frames, trailers) => {
-                            let recording = (way.settle)(held, head, frames, trailers.as_deref());
+                            let recording = (way.settle)(held, head, frames, trailers);
                             way.stage.set(Stage::Recording { recording });
                         }
                         Gathered::Live(frames, body) => {
@@ -234,9 +234,10 @@ where
                     }
                 }
                 StageProj::Recording { recording } => {
-                    let (settled, record) = ready!(recording.poll(cx));
+                    let (settled, record, trailers) = ready!(recording.poll(cx));
                     let answer = way.message.take_answer();
-                    return Poll::Ready(Ok(way.shared.give(way.key, answer, settled, record)));
+                    let answer = way.shared.give(way.key, answer, settled, record, trailers);
+                    return Poll::Ready(Ok(answer));
                 }
                 StageProj::Aside { aside } => return aside.as_mut().poll(cx),
             }

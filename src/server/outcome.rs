@@ -24,7 +24,7 @@ use super::{
     recording::{LiveAnswer, Recording},
     reply::Protection,
     response_body::ResponseBody,
-    settle::{Decided, Head},
+    settle::{Decided, Head, Trailers},
     shared::Shared,
 };
 use crate::{
@@ -113,13 +113,14 @@ impl<S: Store> Shared<S> {
         answer: Parts,
         settled: Settled,
         record: Record,
+        trailers: Trailers,
     ) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let fingerprint = record.fingerprint();
-        let mut answer = Response::from_parts(answer, ResponseBody::record(record));
+        let mut answer = Response::from_parts(answer, ResponseBody::fresh(record, trailers));
         correct_length(&mut answer);
         self.conclude(key, settled, fingerprint, answer)
     }

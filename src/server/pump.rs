@@ -74,11 +74,17 @@ where
 
     async fn complete(self, trailers: Option<HeaderMap>) -> End {
         let frames = self.recording.frames();
-        let (settled, _) = settle_whole(self.held, self.head, frames, trailers.as_ref()).await;
+        let trailers = trailers.map(Box::new);
+        let settling = settle_whole(self.held, self.head, frames, trailers);
+        let (settled, record, trailers) = settling.await;
+        let trailers = trailers.map(|trailers| *trailers);
         match settled {
             Settled::Lost(_) => End::failed(LeaseLost),
             Settled::Unconfirmed | Settled::RolledBack => End::failed(Unconfirmed),
-            Settled::Kept => End::Whole(trailers),
+            Settled::Kept => End::Whole {
+                kept: record.trailers(),
+                trailers,
+            },
             Settled::Unrecorded => End::Unrecorded(trailers),
         }
     }
@@ -102,7 +108,9 @@ where
                 },
             }
         }
-        End::Whole(trailers)
+        // Who joined was told that it broke off.
+        let kept = None;
+        End::Whole { trailers, kept }
     }
 }
 

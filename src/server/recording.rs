@@ -52,8 +52,11 @@ enum First {
 
 /// How a body ended.
 pub(super) enum End {
-    /// Whole, with these trailers.
-    Whole(Option<HeaderMap>),
+    /// Whole, with these trailers, and for who joined with what is kept of them.
+    Whole {
+        trailers: Option<HeaderMap>,
+        kept: Option<HeaderMap>,
+    },
     /// Whole, but the store has no record of it: a replay it must not be.
     Unrecorded(Option<HeaderMap>),
     /// With an error, which only one reader can be given.
@@ -219,7 +222,10 @@ impl Reader {
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.recording.lock();
         let read = self.cursor.read == state.frames.bytes() && state.beyond.is_empty();
-        self.ended || (read && !state.is_over_limit && matches!(state.end, Some(End::Whole(None))))
+        self.ended
+            || (read
+                && !state.is_over_limit
+                && matches!(state.end, Some(End::Whole { trailers: None, .. })))
     }
 }
 
@@ -242,7 +248,8 @@ impl State {
         }
         Poll::Ready(match (self.end.as_mut(), role) {
             (None, _) => return Poll::Pending,
-            (Some(End::Whole(trailers)), _) | (Some(End::Unrecorded(trailers)), Role::First) => {
+            (Some(End::Whole { trailers, .. } | End::Unrecorded(trailers)), Role::First)
+            | (Some(End::Whole { kept: trailers, .. }), Role::Joined) => {
                 trailers.clone().map(Frame::trailers).map(Ok)
             }
             (Some(End::Failed(error)), Role::First) => error.take().map(Err),

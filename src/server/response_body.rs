@@ -1,17 +1,18 @@
 //! The response body a client gets.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll},
     vec,
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, recording::Reader};
+use super::{BoxError, recording::Reader, settle::Trailers};
 use crate::{frames::Frames, record::Record};
 
 pin_project! {
@@ -44,6 +45,8 @@ pin_project! {
 enum Held {
     Frames(Frames),
     Record(Record),
+    /// A record of an answer, with all of its trailers.
+    Fresh(Record, Box<HeaderMap>),
     /// A record whose trailers were sent.
     Sent(Record),
 }
@@ -94,8 +97,19 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn record(record: Record) -> Self {
-        let left = record.as_answer().map_or(0, |answer| answer.body.bytes());
-        let held = Held::Record(record);
+        Self::recorded(Held::Record(record))
+    }
+
+    /// The answer that was just recorded, for who asked first: with all of its trailers.
+    pub(super) fn fresh(record: Record, trailers: Trailers) -> Self {
+        Self::recorded(match trailers {
+            Some(trailers) => Held::Fresh(record, trailers),
+            None => Held::Record(record),
+        })
+    }
+
+    fn recorded(held: Held) -> Self {
+        let left = held.frames().iter().map(|frame| frame.len() as u64).sum();
         Self {
             kind: Kind::Held {
                 held,
@@ -188,21 +202,26 @@ impl Held {
     fn frames(&self) -> &[Bytes] {
         match self {
             Self::Frames(frames) => frames.as_slice(),
-            Self::Record(record) | Self::Sent(record) => record.body(),
+            Self::Record(record) | Self::Fresh(record, _) | Self::Sent(record) => record.body(),
         }
     }
 
     fn has_trailers(&self) -> bool {
-        matches!(self, Self::Record(record) if record.has_trailers())
+        match self {
+            Self::Record(record) => record.has_trailers(),
+            Self::Fresh(..) => true,
+            Self::Frames(_) | Self::Sent(_) => false,
+        }
     }
 
     /// The frame that carries the trailers, the first time.
     fn trailers(&mut self) -> Option<Frame<Bytes>> {
-        let Self::Record(record) = self else {
-            return None;
+        let (record, trailers) = match self {
+            Self::Record(record) => (record.clone(), record.trailers()),
+            Self::Fresh(record, trailers) => (record.clone(), Some(mem::take(&mut **trailers))),
+            Self::Frames(_) | Self::Sent(_) => return None,
         };
-        let trailers = record.trailers();
-        *self = Self::Sent(record.clone());
+        *self = Self::Sent(record);
         trailers.map(Frame::trailers)
     }
 }

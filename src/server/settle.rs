@@ -46,8 +46,8 @@ impl Head {
         }
     }
 
-    pub(super) fn record(self, body: Frames, trailers: Option<&HeaderMap>) -> Record {
-        let trailers = trailers.map(|trailers| Box::new(Fields::pack(trailers, |_| true)));
+    fn record(self, body: Frames, trailers: Option<Fields>) -> Record {
+        let trailers = trailers.map(Box::new);
         let (status, headers) = (self.status, self.headers);
         let answer = Answer {
             status,
@@ -59,17 +59,25 @@ impl Head {
     }
 }
 
-/// Settles the key of an answer that is all there.
+/// The trailers of a fresh answer. Boxed, as hardly any has them.
+pub(super) type Trailers = Option<Box<HeaderMap>>;
+
+/// Settles the key of an answer that is all there; its trailers come back as they were, for
+/// who asked first.
 ///
 /// Not an `async fn`, which would hold each argument twice.
 pub(super) fn settle_whole<S: Store>(
     mut held: Held<S>,
     head: Head,
     body: Frames,
-    trailers: Option<&HeaderMap>,
-) -> impl Future<Output = (Settled, Record)> + use<S> {
-    let (retention, outcome) = (head.retention, head.outcome(trailers));
-    let record = head.record(body, trailers);
+    trailers: Trailers,
+) -> impl Future<Output = (Settled, Record, Trailers)> + use<S> {
+    let (retention, outcome) = (head.retention, head.outcome(trailers.as_deref()));
+    let recorded = &held.flight().config.recorded_headers;
+    let kept = trailers
+        .as_ref()
+        .and_then(|all| recorded.pack_trailers(all));
+    let record = head.record(body, kept);
     async move {
         let settled = match outcome {
             Outcome::Record => held.complete(&record, retention, None).await,
@@ -79,7 +87,7 @@ pub(super) fn settle_whole<S: Store>(
             }
             Outcome::Release => held.release(Cause::Directive).await,
         };
-        (settled, record)
+        (settled, record, trailers)
     }
 }
 

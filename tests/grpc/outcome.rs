@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Response, Status};
 use tower::service_fn;
-use tower_idempotency::Directive;
+use tower_idempotency::{Directive, RecordedHeaders};
 
 use crate::{
     calls::{bank, failing},
@@ -102,6 +102,26 @@ async fn a_directive_wins_over_a_status_in_the_head() {
         support::send(&service, call(CHARGE, "k", b"m")).await;
         assert_eq!(runs.count(), run);
     }
+}
+
+/// Without them a client cannot tell how the call ended.
+#[tokio::test]
+async fn what_a_client_reads_an_answer_by_is_kept_whatever_else_is() {
+    let runs = Runs::default();
+    let layer = layer().recorded_headers(RecordedHeaders::only([]));
+    let mut status = Status::with_details(Code::NotFound, "no such order", b"details"[..].into());
+    status.metadata_mut().insert("x-node", "7".parse().unwrap());
+    let caller = connect(&layer, failing(&runs, status)).await.key("k");
+    let first = caller.charge(7).await.unwrap_err();
+    let second = caller.charge(7).await.unwrap_err();
+    assert!(second.metadata().contains_key("idempotent-replayed"));
+    assert_eq!(
+        (second.code(), second.message()),
+        (first.code(), first.message())
+    );
+    assert_eq!(second.details(), b"details");
+    assert!(first.metadata().contains_key("x-node"));
+    assert!(!second.metadata().contains_key("x-node"));
 }
 
 #[tokio::test]
