@@ -20,7 +20,8 @@ use crate::{frames::Frames, json::MediaType};
 /// The member of that name, of an object that is the whole body, holds the key as a string;
 /// `null`, or none, is no key. Anything else is refused with 400: another type, an empty or
 /// illegal key, the member there twice, or a body that is no JSON though its `Content-Type`
-/// says so. Requests of other types have no such field.
+/// says so, as a compressed one is none: what unpacks bodies belongs outside of the layer.
+/// Requests of other types have no such field.
 ///
 /// The field does not count in the comparison of a retry with the first attempt: unless
 /// another [`fingerprint`](crate::IdempotencyLayer::fingerprint) was chosen it is a
