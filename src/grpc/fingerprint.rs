@@ -31,8 +31,8 @@ impl MessageFingerprint {
     }
 
     /// How many bytes the messages of one call may have, once unpacked, and still be
-    /// compared that way; a larger call is compared as it was sent. They are never held.
-    /// Default: 2 MiB; the layer's
+    /// compared that way; a larger call is compared as it was sent. A compressed message
+    /// counts for 256 bytes at least. They are never held. Default: 2 MiB; the layer's
     /// [`max_request_body`](crate::IdempotencyLayer::max_request_body) if it was not told
     /// any fingerprint.
     #[must_use]

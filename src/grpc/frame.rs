@@ -48,6 +48,10 @@ enum Entry {
     Rest = 4,
 }
 
+/// What a message counts for at least when it is unpacked: it takes microseconds to begin with
+/// one, and a body has room for many small ones.
+const LEAST: u64 = 256;
+
 const START: Reading = Reading::Prefix {
     bytes: [0; 5],
     have: 0,
@@ -120,7 +124,7 @@ impl Messages {
         let whole = missing == 0 && self.room > 0;
         let unpacked = whole.then(|| self.encoding.unpacked(packed, self.room));
         if let Some(message) = unpacked.flatten() {
-            self.room -= message.length();
+            self.room = self.room.saturating_sub(message.length().max(LEAST));
             return self.enter(Entry::Message, message);
         }
         // One bomb is enough.
