@@ -341,9 +341,9 @@ fn obedient() -> (
             response.extensions_mut().insert(directive);
         }
         if let Some(marker) = request.headers().get("x-marker") {
-            response
-                .headers_mut()
-                .insert("idempotent-replayed", marker.clone());
+            for name in ["idempotent-replayed", "idempotency-status"] {
+                response.headers_mut().insert(name, marker.clone());
+            }
         }
         async { Ok::<_, Infallible>(response) }
     });
@@ -415,14 +415,16 @@ async fn the_handlers_directive_wins() {
 }
 
 #[tokio::test]
-async fn the_marker_is_ours() {
+async fn the_markers_are_ours() {
     let (layer, _) = layer();
     let (_, service) = obedient();
     let service = serve(&layer, service);
     let request = || asking("k", "x-marker", "false");
     let first = send(&service, request()).await;
     assert_eq!(first.header("idempotent-replayed"), None);
+    assert_eq!(first.header("idempotency-status"), None);
     let second = send(&service, request()).await;
+    assert_eq!(second.header("idempotency-status"), None);
     let markers: Vec<_> = second
         .headers
         .get_all("idempotent-replayed")

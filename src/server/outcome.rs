@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING},
     response::Parts,
 };
@@ -42,13 +42,20 @@ use crate::{
 impl<S: Store> Shared<S> {
     /// What the handler says becomes of its answer, else the policy; or the panic of that.
     pub(super) fn decide(&self, parts: &mut Parts) -> Result<Option<Directive>, Panic> {
-        // Ours alone to give.
-        parts.headers.remove(&self.config.contract.replay_header);
+        self.take_ours(&mut parts.headers);
         match parts.extensions.get::<Directive>() {
             // Left where it is, for layers around this one.
             Some(by_handler) => Ok(Some(*by_handler)),
             None => catch_unwind(AssertUnwindSafe(|| self.config.directive(parts))),
         }
+    }
+
+    /// What only this layer may say of an answer goes: a gateway may hand on what was said to
+    /// it, which is not true of its own.
+    pub(super) fn take_ours(&self, headers: &mut HeaderMap) {
+        let contract = &self.config.contract;
+        headers.remove(&contract.replay_header);
+        headers.remove(&contract.status_header);
     }
 
     pub(super) fn head(

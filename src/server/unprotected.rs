@@ -42,8 +42,7 @@ impl<S: Store> Shared<S> {
             running.await
         };
         let mut response = running?;
-        let marker = &self.config.contract.replay_header;
-        response.headers_mut().remove(marker);
+        self.take_ours(response.headers_mut());
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
 }

@@ -237,7 +237,7 @@ async fn waited(policy: IdempotentRetry, met: Met) -> Duration {
 async fn retry_after_in_seconds() {
     for status in [409, 429, 503] {
         let wait = waited(IdempotentRetry::new(), with(status, "retry-after: 7")).await;
-        assert_within(&[wait], &[7000..=7001]);
+        assert_within(&[wait], &[7100..=7201]);
     }
     let wait = waited(IdempotentRetry::new(), with(503, "retry-after: 0")).await;
     assert_within(&[wait], &[100..=201]);
@@ -250,14 +250,14 @@ async fn retry_after_as_a_date() {
         .header("date", "Wed, 21 Oct 2015 07:28:00 GMT")
         .header("retry-after", "Wed, 21 Oct 2015 07:28:07 GMT");
     let wait = waited(IdempotentRetry::new(), Met::Answer(server_time)).await;
-    assert_within(&[wait], &[7000..=7001]);
+    assert_within(&[wait], &[7100..=7201]);
 
     #[expect(clippy::disallowed_methods, reason = "a server without a date")]
     let soon = SystemTime::now() + Duration::from_secs(50);
     let field = format!("retry-after: {}", httpdate::fmt_http_date(soon));
     let wait = waited(IdempotentRetry::new(), with(503, &field)).await;
     // The date has whole seconds, and the wall clock goes on.
-    assert_within(&[wait], &[20_000..=50_001]);
+    assert_within(&[wait], &[20_100..=50_201]);
 }
 
 #[tokio::test(start_paused = true)]

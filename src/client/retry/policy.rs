@@ -88,9 +88,10 @@ impl IdempotentRetry {
         self.set(|settings| settings.max_attempts = attempts)
     }
 
-    /// How long to wait where the server does not ask for more: `first` after the first
-    /// attempt, then twice as long each time, up to `longest`. Of each wait up to half is left
-    /// out by chance. Default: 200 ms, up to 10 s.
+    /// How long to wait, beyond what the server asks for: `first` after the first attempt, then
+    /// twice as long each time, up to `longest`. Of each wait up to half is left out by chance:
+    /// clients that failed together, or were told the same second, do not come back together.
+    /// Default: 200 ms, up to 10 s.
     #[must_use]
     pub fn backoff(self, first: Duration, longest: Duration) -> Self {
         self.set(|settings| settings.backoff = Backoff { first, longest })
@@ -208,7 +209,7 @@ impl IdempotentRetry {
     fn wait(&self, after: Duration) -> Sleep {
         let chance = getrandom::u64().unwrap_or_default();
         let backoff = self.settings.backoff.wait(self.attempts, chance);
-        sleep(backoff.max(after))
+        sleep(after.saturating_add(backoff))
     }
 }
 
