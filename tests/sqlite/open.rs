@@ -78,6 +78,21 @@ async fn fences_go_on_though_the_file_is_lost() {
     assert!(another.fence() > lease.fence());
 }
 
+/// As the documentation says of a file that is deleted while it is used.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_keeps_the_file_it_has_opened() {
+    let place = Place::new();
+    let old = place.store().await;
+    acquire(&old, 1).await;
+    for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
+        std::fs::remove_file(place.other(name)).unwrap();
+    }
+    let new = place.store().await;
+    acquire(&new, 1).await;
+    assert!(matches!(found(&old, 1).await, Claimed::InFlight { .. }));
+}
+
 #[tokio::test]
 async fn a_directory_that_is_missing_cannot_be_opened() {
     let place = Place::new();
@@ -257,6 +272,17 @@ async fn expired_keys_are_cleared_away() {
     assert_eq!(store.count().await.unwrap(), 22 - 4);
     assert_eq!(store.sweep().await.unwrap(), 16);
     assert_eq!(store.count().await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_sweep_counts_all_that_it_clears_away() {
+    let place = Place::new();
+    let store = place.store().await;
+    let all = (0..700).map(|number| complete(&store, number, HOUR));
+    futures_util::future::join_all(all).await;
+    place.pass(HOUR);
+    assert_eq!(store.sweep().await.unwrap(), 700);
+    assert_eq!(store.count().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@
 //! |---|---|---|
 //! | the file is on a network file system, whose locks and shared memory do not hold | operations run twice, the file is damaged | a local disk; where there is no shared memory, opening fails |
 //! | a disk, or a virtual one, says that it wrote what it did not | a failure of power forgets the last moments | one that does not |
+//! | the file is deleted, or another put in its place, while it is used | processes that run keep the old one, those that start take the new: operations run twice | ending all of them first |
 //! | an old copy of the file is restored | operations recorded since run again when they are retried | letting the longest retention pass before clients are let in |
 //! | the file is copied without its `-wal` file while it is used | the copy lacks the last moments | `VACUUM INTO`, which makes a whole copy |
 //! | the wall clock is set forward | leases lapse and records expire that much earlier | a clock that is slewed |

@@ -24,6 +24,7 @@ pub(super) struct Session<'c> {
     /// The last one given, or one that was not.
     fence: u64,
     writes: usize,
+    swept: usize,
     ended: Vec<RecordKey>,
 }
 
@@ -46,6 +47,7 @@ impl<'c> Session<'c> {
             // is put in its place.
             fence: fence.unsigned_abs().max(micros),
             writes: 0,
+            swept: 0,
             ended: Vec::new(),
         })
     }
@@ -105,7 +107,7 @@ impl<'c> Session<'c> {
     /// Clears away up to `most` expired keys.
     pub(super) fn sweep(&mut self, most: usize) -> Result<usize, StoreError> {
         let swept = keys::sweep(self.connection, self.now, most).map_err(failed)?;
-        self.writes += swept;
+        self.swept += swept;
         Ok(swept)
     }
 
@@ -118,6 +120,8 @@ impl<'c> Session<'c> {
         const FILE: &str = "UPDATE idempotency_file SET clock = ?1, fence = ?2";
         if self.writes > 0 {
             keys::sweep(self.connection, self.now, self.writes * CLEARED_PER_WRITE)?;
+        }
+        if self.writes + self.swept > 0 {
             let file = params![integer(nanos(self.now)), integer(self.fence)];
             self.connection.prepare_cached(FILE)?.execute(file)?;
         }
