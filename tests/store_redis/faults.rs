@@ -90,6 +90,8 @@ async fn a_full_server_takes_what_needs_no_room() {
     server.cli("CONFIG SET maxmemory 1");
     assert_eq!(won(store.claim(&sent).await), held);
     assert_eq!(store.renew(&held).await.unwrap(), Completion::Applied);
+    let limit = Duration::from_millis(10);
+    store.settled(&second, held.fence(), limit).await.unwrap();
     let again = store.complete(&done, &record("kept"), HOUR).await;
     assert_eq!(again.unwrap(), Completion::AlreadyApplied);
     assert_eq!(kind(claim(&store, 3).await), Full);

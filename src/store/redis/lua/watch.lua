@@ -5,6 +5,7 @@ if not is_held or held.fence ~= tonumber(ARGV[1]) then
 end
 
 if held.waiting ~= '1' then
+    touch(held)
     redis.call('SETRANGE', KEYS[1], 2, '1')
 end
 return standing()
