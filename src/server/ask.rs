@@ -8,11 +8,12 @@ use super::{
     claim::{claim, claim_again, claim_until},
     config::StoreFailure,
     follow::{Followed, Patience},
-    inflight::{Entered, Stage, Turn},
+    leaders::Stage,
     lease::Held,
     pledge,
     recording::LiveAnswer,
     shared::Shared,
+    turn::{Entered, Turn},
 };
 use crate::{
     event::Event,

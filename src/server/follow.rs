@@ -11,7 +11,7 @@ use tokio::time::{self, Instant};
 use super::{
     config::{Config, InFlight, StoreFailure},
     flight::Clock,
-    inflight::{Leader, Stage},
+    leaders::{Leader, Stage},
     node::Node,
     pauses::Pauses,
     recording::LiveAnswer,

@@ -16,11 +16,12 @@ use tokio::time::{self, Instant};
 use super::{
     call::{Call, call, call_within},
     flight::{Flight, Renewal},
-    inflight::{Stage, Turn},
     insist::{release, release_in_the_end},
+    leaders::Stage,
     node::Node,
     pauses::Pauses,
     recording::LiveAnswer,
+    turn::Turn,
 };
 use crate::{
     event::{Cause, Event, Verb},

@@ -181,9 +181,9 @@ mod flow;
 mod follow;
 mod future;
 mod gather;
-mod inflight;
 mod insist;
 mod layer;
+mod leaders;
 mod lease;
 mod message;
 mod node;
@@ -199,6 +199,7 @@ mod service;
 mod settings;
 mod settle;
 mod shared;
+mod turn;
 mod unprotected;
 mod whole;
 

@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     flight::{Clock, Flight},
-    inflight::Leaders,
     insist::Insisting,
+    leaders::Leaders,
     lease::Shift,
 };
 use crate::store::Store;

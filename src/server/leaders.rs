@@ -18,14 +18,10 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     flight::{Clock, Flight},
-    node::Node,
     recording::LiveAnswer,
 };
 use crate::{
-    fingerprint::Fingerprint,
-    hasher::DigestHasher,
-    record_key::RecordKey,
-    store::{LeaseToken, Store},
+    fingerprint::Fingerprint, hasher::DigestHasher, record_key::RecordKey, store::LeaseToken,
     verdict::Verdict,
 };
 
@@ -60,12 +56,6 @@ pub(super) struct Leader {
     pub(super) stage: watch::Receiver<Stage>,
     /// How many follow it, this one included.
     pub(super) followers: usize,
-}
-
-/// What a request is among those with its key.
-pub(super) enum Entered<S: Store> {
-    Leads(Turn<S>),
-    Follows(Leader),
 }
 
 struct Slot {
@@ -127,7 +117,7 @@ impl Leaders {
     }
 
     /// The number of the new leader, or the one to follow.
-    fn lead(
+    pub(super) fn lead(
         &self,
         key: &RecordKey,
         fingerprint: Fingerprint,
@@ -230,67 +220,16 @@ impl fmt::Debug for Leaders {
     }
 }
 
-/// The leadership of one request. Dropped before its end, the followers go on alone.
-pub(super) struct Turn<S: Store> {
-    node: Arc<Node<S>>,
-    key: RecordKey,
-    /// `None` once it has ended.
-    id: Option<NonZeroU64>,
-}
-
-impl<S: Store> Turn<S> {
-    /// Leads the requests with this key, or follows the one that does.
-    pub(super) fn enter(
-        node: &Arc<Node<S>>,
-        key: &RecordKey,
-        fingerprint: Fingerprint,
-    ) -> Entered<S> {
-        match node.leaders.lead(key, fingerprint, &node.clock) {
-            Ok(id) => Entered::Leads(Self {
-                node: Arc::clone(node),
-                key: *key,
-                id: NonZeroU64::new(id),
-            }),
-            Err(leader) => Entered::Follows(leader),
-        }
-    }
-
-    pub(super) fn node(&self) -> &Arc<Node<S>> {
-        &self.node
-    }
-
-    /// Leaves its leadership, which goes on, to another.
-    pub(super) fn hand_on(mut self) -> (Arc<Node<S>>, Option<NonZeroU64>) {
-        (Arc::clone(&self.node), self.id.take())
-    }
-
-    /// Tells the followers how far it has come.
-    pub(super) fn reach(&self, stage: Stage) {
-        if let Some(id) = self.id {
-            self.node.leaders.set(&self.key, id, stage);
-        }
-    }
-
-    /// Tells the followers what it came to.
-    pub(super) fn end(&mut self, verdict: impl FnOnce() -> Option<Verdict>) {
-        if let Some(id) = self.id.take() {
-            self.node.leaders.remove(&self.key, id, verdict);
-        }
-    }
-}
-
-impl<S: Store> Drop for Turn<S> {
-    fn drop(&mut self) {
-        self.end(|| None);
-    }
-}
-
 #[cfg(all(test, feature = "memory"))]
 mod tests {
     use super::*;
     use crate::{
         key::Key,
-        server::config::Config,
+        server::{
+            config::Config,
+            node::Node,
+            turn::{Entered, Turn},
+        },
         store::{Claim, Fence, MemoryStore},
     };
     use std::{
