@@ -176,7 +176,12 @@ impl Record {
             .map_or(&[], |answer| answer.body.as_slice())
     }
 
-    /// The trailers, if the answer had any.
+    /// How many bytes the body has.
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.as_answer().map_or(0, |answer| answer.body.bytes())
+    }
+
+    /// The trailers, if any of the answer were kept.
     #[must_use]
     pub fn trailers(&self) -> Option<HeaderMap> {
         let trailers = self.as_answer()?.trailers.as_ref()?;

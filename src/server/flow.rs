@@ -2,17 +2,18 @@
 
 use std::{
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
+
+mod steps;
 
 use super::{
     BoxError,
@@ -20,27 +21,17 @@ use super::{
     ask::{Asked, ask},
     call::{Within, within},
     future::{Flow, run_on},
-    gather::{Caught, Gather, Gathered, Ran, exact_size, gather},
+    gather::{Caught, Gather},
     lease::{Held, Settled},
     message::Message,
-    outcome::{give_up, leave_chunks_to_the_server},
-    pledge,
     request_body::{Incoming, Receive, Received, RequestBody, receive},
     response_body::ResponseBody,
-    settle::{Head, Trailers, settle_unkept, settle_unread, settle_whole},
+    settle::{Head, Trailers, settle_whole},
     shared::Shared,
 };
 use crate::{
-    event::Event,
-    fingerprint::Fingerprint,
-    frames::Frames,
-    key::Key,
-    policy::{Directive, Outcome},
-    record::Record,
-    record_key::RecordKey,
-    rejection::RejectionKind,
-    store::Store,
-    verdict::Verdict,
+    event::Event, fingerprint::Fingerprint, frames::Frames, key::Key, policy::Directive,
+    record::Record, record_key::RecordKey, store::Store,
 };
 
 pub(super) type Answered<B, E> = Result<Response<ResponseBody<B>>, E>;
@@ -134,9 +125,11 @@ pin_project! {
             fingerprint: Fingerprint,
             directive: Option<Directive>,
         },
+        // Its answer is on the way to the store; the trailers are for who asked first.
         Recording {
             #[pin]
             recording: R,
+            trailers: Trailers,
         },
         // On a way that is rare, and would make room for itself in every request.
         Aside { aside: Pin<Box<dyn Future<Output = T> + Send>> },
@@ -156,27 +149,19 @@ where
     ResB::Error: Into<BoxError>,
     AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint, bool) -> A,
     A: Future<Output = Asked<S>>,
-    SettleFn: Fn(Held<S>, Head, Frames, Trailers) -> R,
-    R: Future<Output = (Settled, Record, Trailers)>,
+    SettleFn: Fn(Held<S>, Head, Frames, Option<&HeaderMap>) -> R,
+    R: Future<Output = (Settled, Record)>,
 {
     type Output = Answered<ResB, Svc::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let mut way = self.as_mut().project();
-            match way.stage.as_mut().project() {
+            let answer = match way.stage.as_mut().project() {
                 StageProj::Arriving { arriving, name } => {
                     let arrived = ready!(arriving.poll(cx));
-                    match arrived.unwrap_or(Err(RejectionKind::BodyTimeout)) {
-                        Ok((received, fingerprint)) => {
-                            let name = once(name);
-                            way.ask(name, received, fingerprint);
-                        }
-                        Err(kind) => {
-                            let verdict = Verdict::Reject(kind, None);
-                            return Poll::Ready(Ok(way.shared.reply(way.key, verdict)));
-                        }
-                    }
+                    let name = once(name);
+                    way.arrived(arrived, name)
                 }
                 StageProj::Asking {
                     asking,
@@ -185,18 +170,7 @@ where
                 } => {
                     let asked = ready!(asking.poll(cx));
                     let (received, fingerprint) = (mem::take(received), *fingerprint);
-                    match asked {
-                        Asked::MayRun(held) => way.run(held, received, fingerprint),
-                        Asked::Unprotected(name) => {
-                            way.run_unprotected(name, received, fingerprint);
-                        }
-                        Asked::Answered(verdict) => {
-                            return Poll::Ready(Ok(way.shared.reply(way.key, verdict)));
-                        }
-                        Asked::Join(answer) => {
-                            return Poll::Ready(Ok(way.shared.join(way.key, &answer)));
-                        }
-                    }
+                    way.asked(asked, received, fingerprint)
                 }
                 StageProj::Running {
                     running,
@@ -205,7 +179,7 @@ where
                 } => {
                     let ran = ready!(running.poll(cx));
                     let (held, fingerprint) = (once(held), *fingerprint);
-                    way.answered(ran, held, fingerprint);
+                    way.ran(ran, held, fingerprint)
                 }
                 StageProj::Gathering {
                     gathering,
@@ -214,128 +188,23 @@ where
                     directive,
                 } => {
                     let gathered = ready!(gathering.poll(cx));
-                    let (held, fingerprint) = (once(held), *fingerprint);
-                    let head = way.shared.head(fingerprint, way.message.head(), *directive);
-                    match gathered {
-                        Gathered::Whole(frames, trailers) => {
-                            let recording = (way.settle)(held, head, frames, trailers);
-                            way.stage.set(Stage::Recording { recording });
-                        }
-                        Gathered::Live(frames, body) => {
-                            let answer = way.message.take_answer();
-                            let answer = way.shared.go_live(held, head, answer, frames, body);
-                            return Poll::Ready(Ok(answer));
-                        }
-                        Gathered::Unkept(cause, frames, rest) => {
-                            let settling = settle_unkept(held, head, cause);
-                            let body = ResponseBody::begun(&frames, rest);
-                            way.give_after(settling, fingerprint, body);
-                        }
-                    }
+                    let (held, fingerprint, directive) = (once(held), *fingerprint, *directive);
+                    way.gathered(gathered, held, fingerprint, directive)
                 }
-                StageProj::Recording { recording } => {
-                    let (settled, record, trailers) = ready!(recording.poll(cx));
-                    let answer = way.message.take_answer();
-                    let answer = way.shared.give(way.key, answer, settled, record, trailers);
-                    return Poll::Ready(Ok(answer));
+                StageProj::Recording {
+                    recording,
+                    trailers,
+                } => {
+                    let (settled, record) = ready!(recording.poll(cx));
+                    let trailers = trailers.take();
+                    Some(way.recorded(settled, record, trailers))
                 }
                 StageProj::Aside { aside } => return aside.as_mut().poll(cx),
+            };
+            if let Some(answer) = answer {
+                return Poll::Ready(Ok(answer));
             }
         }
-    }
-}
-
-/// The steps from one stage to the next.
-impl<S, Svc, ReqB, ResB, AskFn, A, SettleFn, R>
-    WayProj<'_, S, Svc, ReqB, Svc::Future, ResB, Svc::Error, AskFn, A, SettleFn, R>
-where
-    S: Store,
-    Svc: Service<Request<RequestBody<ReqB>>, Response = Response<ResB>> + Send + 'static,
-    Svc::Future: Send,
-    Svc::Error: Send + 'static,
-    ReqB: 'static,
-    ResB: Body<Data = Bytes> + Send + 'static,
-    ResB::Error: Into<BoxError>,
-    AskFn: Fn(Arc<Shared<S>>, RecordKey, Key, Fingerprint, bool) -> A,
-{
-    fn ask(mut self, name: Key, received: Received, fingerprint: Fingerprint) {
-        let (shared, may_join) = (Arc::clone(self.shared), self.message.sees_the_end());
-        self.stage.set(Stage::Asking {
-            asking: (self.ask)(shared, *self.key, name, fingerprint, may_join),
-            received,
-            fingerprint,
-        });
-    }
-
-    fn run(mut self, held: Held<S>, received: Received, fingerprint: Fingerprint) {
-        let flight = Arc::clone(held.flight());
-        let mut held = Some(held);
-        let called = catch_unwind(AssertUnwindSafe(|| {
-            self.stage.set(Stage::Running {
-                running: Caught::new(self.message.call(received, flight)),
-                held: held.take(),
-                fingerprint,
-            });
-        }));
-        if let (Err(panic), Some(held)) = (called, held) {
-            self.stage.set(Stage::aside(give_up(held, Err(panic))));
-        }
-    }
-
-    fn run_unprotected(mut self, name: Key, received: Received, fingerprint: Fingerprint) {
-        // One that followed has not claimed.
-        pledge::give();
-        let flight = self.shared.unprotected(name, self.key, fingerprint);
-        let running = self.message.call(received, flight);
-        let answering = Arc::clone(self.shared).answer_unprotected(running);
-        self.stage.set(Stage::aside(answering));
-    }
-
-    fn answered(mut self, ran: Ran<ResB, Svc::Error>, held: Held<S>, fingerprint: Fingerprint) {
-        let Ok(Ok(response)) = ran else {
-            return self.stage.set(Stage::aside(give_up(held, ran)));
-        };
-        let (answer, body) = response.into_parts();
-        let answer = self.message.answer(answer);
-        match self.shared.decide(answer) {
-            Ok(Some(told)) if told.outcome() != Outcome::Record => {
-                let head = self.shared.head(fingerprint, answer, Some(told));
-                let settling = settle_unread(held, head, told.outcome());
-                self.give_after(settling, fingerprint, ResponseBody::passed(body));
-            }
-            Ok(directive) => {
-                let size = exact_size(&body);
-                if size.is_none() {
-                    leave_chunks_to_the_server(answer);
-                }
-                self.stage.set(Stage::Gathering {
-                    gathering: gather(body, size, self.shared.config.max_response_body),
-                    held: Some(held),
-                    fingerprint,
-                    directive,
-                });
-            }
-            // Nobody decided: as when the handler itself panics, of whose answer nothing is
-            // left either.
-            Err(panic) => {
-                drop(self.message.take_answer());
-                self.stage.set(Stage::aside(give_up(held, Err(panic))));
-            }
-        }
-    }
-
-    /// The answer is given with this body once its key is settled.
-    fn give_after(
-        mut self,
-        settling: impl Future<Output = Settled> + Send + 'static,
-        fingerprint: Fingerprint,
-        body: ResponseBody<ResB>,
-    ) {
-        let answer = self.message.respond(body);
-        let giving = self
-            .shared
-            .give_after(*self.key, settling, fingerprint, answer);
-        self.stage.set(Stage::aside(giving));
     }
 }
 

@@ -74,10 +74,8 @@ where
 
     async fn complete(self, trailers: Option<HeaderMap>) -> End {
         let frames = self.recording.frames();
-        let trailers = trailers.map(Box::new);
-        let settling = settle_whole(self.held, self.head, frames, trailers);
-        let (settled, record, trailers) = settling.await;
-        let trailers = trailers.map(|trailers| *trailers);
+        let settling = settle_whole(self.held, self.head, frames, trailers.as_ref());
+        let (settled, record) = settling.await;
         match settled {
             Settled::Lost(_) => End::failed(LeaseLost),
             Settled::Unconfirmed | Settled::RolledBack => End::failed(Unconfirmed),

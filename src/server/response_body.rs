@@ -86,30 +86,25 @@ impl<B> ResponseBody<B> {
 
     pub(super) fn bytes(bytes: Bytes) -> Self {
         let left = bytes.len() as u64;
-        let held = Held::Frames(bytes.into());
-        Self {
-            kind: Kind::Held {
-                held,
-                next: 0,
-                left,
-            },
-        }
+        Self::held(Held::Frames(bytes.into()), left)
     }
 
     pub(super) fn record(record: Record) -> Self {
-        Self::recorded(Held::Record(record))
+        let left = record.body_bytes();
+        Self::held(Held::Record(record), left)
     }
 
     /// The answer that was just recorded, for who asked first: with all of its trailers.
     pub(super) fn fresh(record: Record, trailers: Trailers) -> Self {
-        Self::recorded(match trailers {
+        let left = record.body_bytes();
+        let held = match trailers {
             Some(trailers) => Held::Fresh(record, trailers),
             None => Held::Record(record),
-        })
+        };
+        Self::held(held, left)
     }
 
-    fn recorded(held: Held) -> Self {
-        let left = held.frames().iter().map(|frame| frame.len() as u64).sum();
+    fn held(held: Held, left: u64) -> Self {
         Self {
             kind: Kind::Held {
                 held,

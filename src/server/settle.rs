@@ -62,21 +62,18 @@ impl Head {
 /// The trailers of a fresh answer. Boxed, as hardly any has them.
 pub(super) type Trailers = Option<Box<HeaderMap>>;
 
-/// Settles the key of an answer that is all there; its trailers come back as they were, for
-/// who asked first.
+/// Settles the key of an answer that is all there.
 ///
 /// Not an `async fn`, which would hold each argument twice.
 pub(super) fn settle_whole<S: Store>(
     mut held: Held<S>,
     head: Head,
     body: Frames,
-    trailers: Trailers,
-) -> impl Future<Output = (Settled, Record, Trailers)> + use<S> {
-    let (retention, outcome) = (head.retention, head.outcome(trailers.as_deref()));
+    trailers: Option<&HeaderMap>,
+) -> impl Future<Output = (Settled, Record)> + use<S> {
+    let (retention, outcome) = (head.retention, head.outcome(trailers));
     let recorded = &held.flight().config.recorded_headers;
-    let kept = trailers
-        .as_ref()
-        .and_then(|all| recorded.pack_trailers(all));
+    let kept = trailers.and_then(|all| recorded.pack_trailers(all));
     let record = head.record(body, kept);
     async move {
         let settled = match outcome {
@@ -87,7 +84,7 @@ pub(super) fn settle_whole<S: Store>(
             }
             Outcome::Release => held.release(Cause::Directive).await,
         };
-        (settled, record, trailers)
+        (settled, record)
     }
 }
 
