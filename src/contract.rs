@@ -113,7 +113,8 @@ impl WireContract {
     }
 
     /// The header that marks an answer that could not be protected: `unrecorded` or
-    /// `unprotected`. Default: `Idempotency-Status`.
+    /// `unprotected`; on the answer of a handler it is dropped, as only the layer knows. Default:
+    /// `Idempotency-Status`.
     #[must_use]
     pub fn status_header(mut self, name: HeaderName) -> Self {
         self.status_header = name;
