@@ -680,28 +680,41 @@ async fn a_body_that_fails_midway_is_seen_to_fail_and_the_key_is_settled() {
     }
 }
 
+/// One frame, and what the body says of its size.
+struct Hinting {
+    frame: Option<Frame<Bytes>>,
+    hint: fn() -> SizeHint,
+}
+
+impl Body for Hinting {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.frame.take().map(Ok))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        (self.hint)()
+    }
+}
+
 /// `SizeHint` panics when it is given an upper bound below the lower.
 #[tokio::test]
 async fn a_body_whose_size_hint_panics_is_one_of_unknown_size() {
-    struct Unsized(bool);
-    impl Body for Unsized {
-        type Data = Bytes;
-        type Error = BoxError;
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            let done = std::mem::replace(&mut self.0, true);
-            Poll::Ready((!done).then(|| Ok(data("all"))))
-        }
-        fn size_hint(&self) -> SizeHint {
+    let body = Hinting {
+        frame: Some(data("all")),
+        hint: || {
             let mut hint = SizeHint::with_exact(3);
             hint.set_upper(2);
             hint
-        }
-    }
+        },
+    };
     let (layer, _) = layer();
-    let (_, service) = giving([Response::new(Unsized(false))]);
+    let (_, service) = giving([Response::new(body)]);
     let service = serve(&layer, service);
     assert_eq!(send(&service, post("k", "")).await.text(), "all");
     assert!(send(&service, post("k", "")).await.is_replay());
@@ -709,23 +722,12 @@ async fn a_body_whose_size_hint_panics_is_one_of_unknown_size() {
 
 #[tokio::test]
 async fn a_body_longer_than_announced_is_a_failure() {
-    struct Liar(bool);
-    impl Body for Liar {
-        type Data = Bytes;
-        type Error = BoxError;
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            let done = std::mem::replace(&mut self.0, true);
-            Poll::Ready((!done).then(|| Ok(data("too long"))))
-        }
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(3)
-        }
-    }
+    let body = Hinting {
+        frame: Some(data("too long")),
+        hint: || SizeHint::with_exact(3),
+    };
     let (layer, _) = layer();
-    let (_, service) = giving([Response::new(Liar(false))]);
+    let (_, service) = giving([Response::new(body)]);
     let service = serve(&layer, service);
     assert!(send(&service, post("k", "")).await.error.is_some());
     assert_eq!(

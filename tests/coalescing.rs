@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, channel::Sender, combinators::UnsyncBoxBody};
 use support::{
     Answer, BoxError,
     events::Events,
@@ -133,6 +133,18 @@ impl Node {
         let leader = self.send("hello");
         soon(self.running.recv()).await;
         leader
+    }
+
+    /// A live answer, as the first client gets it, and what writes its body.
+    async fn live(
+        &mut self,
+        next: fn(AnyBody) -> Next,
+    ) -> (Sender<Bytes, BoxError>, Response<ResponseBody<AnyBody>>) {
+        let first = tokio::spawn(self.service().oneshot(post("k", "hello")));
+        soon(self.running.recv()).await;
+        let (tokens, body) = live_body();
+        self.answer(next(body.boxed_unsync()));
+        (tokens, first.await.unwrap().unwrap())
     }
 
     fn runs(&self) -> usize {
@@ -682,11 +694,7 @@ async fn who_joins_is_told_of_the_trailers_to_come() {
     let store = FaultStore::new();
     let mut node = Node::waiting(&store);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (mut tokens, body) = live_body();
-    node.answer(Next::Announced(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (mut tokens, first) = node.live(Next::Announced).await;
     let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
     send_text(&mut tokens, "text").await;
     let trailers = HeaderMap::from_iter([(
@@ -707,11 +715,7 @@ async fn who_joins_is_given_the_trailers_that_are_kept() {
     let store = FaultStore::new();
     let mut node = Node::waiting(&store);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (mut tokens, body) = live_body();
-    node.answer(Next::Announced(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (mut tokens, first) = node.live(Next::Announced).await;
     let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
     send_text(&mut tokens, "text").await;
     let value = HeaderValue::from_static("1");
@@ -733,11 +737,7 @@ async fn who_leaves_a_quiet_answer_leaves_nothing_behind() {
     let store = FaultStore::new();
     let mut node = Node::waiting(&store);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (_tokens, body) = live_body();
-    node.answer(Next::Live(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (_tokens, first) = node.live(Next::Live).await;
     let joined = service.oneshot(post("k", "hello")).await.unwrap();
     for reader in [first, joined] {
         let woken = Arc::new(Woken);
@@ -756,11 +756,7 @@ async fn past_the_limit_those_who_joined_get_an_error_and_the_first_gets_all() {
     let mut node = Node::waiting(&store);
     node.layer = node.layer.clone().max_response_body(8);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (mut tokens, body) = live_body();
-    node.answer(Next::Live(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (mut tokens, first) = node.live(Next::Live).await;
     send_text(&mut tokens, "12345").await;
     let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
     let joined = tokio::spawn(Answer::read(joined));
@@ -782,11 +778,7 @@ async fn a_live_answer_that_cannot_be_recorded_is_no_replay_for_who_joined() {
     let store = FaultStore::new();
     let mut node = Node::waiting(&store);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (mut tokens, body) = live_body();
-    node.answer(Next::Live(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (mut tokens, first) = node.live(Next::Live).await;
     let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
     assert_eq!(joined.headers()["idempotent-replayed"], "true");
     for verb in [Verb::Complete, Verb::Renew] {
@@ -806,11 +798,7 @@ async fn a_live_answer_that_fails_fails_for_all() {
     let store = FaultStore::new();
     let mut node = Node::waiting(&store);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (mut tokens, body) = live_body();
-    node.answer(Next::Live(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (mut tokens, first) = node.live(Next::Live).await;
     send_text(&mut tokens, "some").await;
     let joined = service.clone().oneshot(post("k", "hello")).await.unwrap();
     tokens.abort("the provider is gone".into());
@@ -860,11 +848,7 @@ async fn a_rejecting_layer_does_not_join() {
     let store = FaultStore::new();
     let mut node = Node::new(&store, InFlight::Reject);
     let service = node.service();
-    let first = tokio::spawn(service.clone().oneshot(post("k", "hello")));
-    soon(node.running.recv()).await;
-    let (tokens, body) = live_body();
-    node.answer(Next::Live(body.boxed_unsync()));
-    let first = first.await.unwrap().unwrap();
+    let (tokens, first) = node.live(Next::Live).await;
     let busy = support::send(&service, post("k", "hello")).await;
     assert_eq!(busy.code(), "idempotency_in_flight");
     drop(tokens);

@@ -43,6 +43,11 @@ impl Remote {
         self.0.calls.load(Relaxed)
     }
 
+    fn forget(&self) {
+        let mut slot = self.0.slot.lock().unwrap();
+        slot.forget(self.0.epoch.elapsed());
+    }
+
     async fn call<T>(
         &self,
         verb: impl FnOnce(&mut Slot, Fence, Duration) -> T,
@@ -225,12 +230,7 @@ async fn a_reply_from_before_the_copy_was_forgotten_is_not_copied() {
     let store = Cached::new(remote.clone());
     let forgets = async {
         sleep(SECOND / 2).await;
-        remote
-            .0
-            .slot
-            .lock()
-            .unwrap()
-            .forget(remote.0.epoch.elapsed());
+        remote.forget();
         store.forget(&KEY);
     };
     let (early, ()) = tokio::join!(claim(&store, REQUEST), forgets);
@@ -238,12 +238,7 @@ async fn a_reply_from_before_the_copy_was_forgotten_is_not_copied() {
     let lease = acquire(&store).await;
     let forgets = async {
         sleep(SECOND / 2).await;
-        remote
-            .0
-            .slot
-            .lock()
-            .unwrap()
-            .forget(remote.0.epoch.elapsed());
+        remote.forget();
         store.clone().forget(&KEY);
     };
     let record = answer();
