@@ -5,10 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    claim::{claim, claim_again, claim_until},
+    asker::{Asker, Asking},
+    claim::claim,
     config::StoreFailure,
-    follow::{Followed, Patience},
-    leaders::Stage,
     lease::Held,
     pledge,
     recording::LiveAnswer,
@@ -18,11 +17,10 @@ use super::{
 use crate::{
     event::Event,
     fingerprint::Fingerprint,
-    horizon::after,
     key::Key,
     record_key::RecordKey,
     rejection::RejectionKind,
-    store::{Claimed, Lease, Store, StoreError, StoreErrorKind},
+    store::{Claim, Claimed, Lease, Store, StoreError, StoreErrorKind},
     verdict::{self, Verdict},
 };
 
@@ -49,41 +47,64 @@ pub(super) fn ask<S: Store>(
     may_join: bool,
 ) -> impl Future<Output = Asked<S>> + Send {
     async move {
-        let patience = &mut Patience::new(&shared.node, &shared.config, may_join);
-        let mut turn = loop {
-            let leader = match Turn::enter(&shared.node, &key, fingerprint) {
-                Entered::Leads(turn) => break turn,
-                Entered::Follows(leader) => leader,
-            };
-            // Boxed, as all that is rare: it would make room for itself in every request.
-            match Box::pin(shared.follow(&key, leader, fingerprint, patience)).await {
-                Followed::Alone => {}
-                Followed::Verdict(verdict) => return Asked::Answered(verdict),
-                Followed::Join(answer) => return Asked::Join(answer),
-                Followed::Unprotected => return Asked::Unprotected(name),
+        let turn = match Turn::enter(&shared.node, &key, fingerprint) {
+            Entered::Leads(turn) => turn,
+            Entered::Follows(leader) => {
+                let asker = Asker::new(shared, key, fingerprint, may_join);
+                return asker.follow(name, leader).await;
             }
         };
-        let verdict = match shared.lead(&turn, &key, fingerprint, patience).await {
-            Ok((Ok(lease), sent)) => return Asked::MayRun(shared.hold(turn, name, lease, sent)),
-            Ok((Err(verdict), _)) => verdict,
-            Err(error) => {
-                let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
-                // A record that cannot be read says that the operation ran: who follows has
-                // to see that, and not an outage.
-                let is_corrupt = error.kind() == StoreErrorKind::Corrupt;
-                turn.end(|| Some(verdict.clone()).filter(|_| !is_corrupt));
-                if !is_corrupt && shared.config.store_failure == StoreFailure::DangerProceed {
-                    return Asked::Unprotected(name);
-                }
-                return Asked::Answered(verdict);
-            }
-        };
-        turn.end(|| Some(verdict.clone()));
-        Asked::Answered(verdict)
+        pledge::give();
+        let sent = Instant::now();
+        let ours = shared.claim_for(sent, &key, fingerprint);
+        let claimed = claim(&shared.node, &shared.config, &ours).await;
+        match shared.heed_first(turn, name, &ours, claimed, sent, may_join) {
+            Ok(asked) => asked,
+            Err(asking) => asking.await,
+        }
     }
 }
 
 impl<S: Store> Shared<S> {
+    /// Does what the first claim has come to, which mostly settles it.
+    fn heed_first(
+        self: &Arc<Self>,
+        turn: Turn<S>,
+        name: Key,
+        ours: &Claim<'_>,
+        claimed: Result<Claimed, StoreError>,
+        sent: Instant,
+        may_join: bool,
+    ) -> Result<Asked<S>, Asking<S>> {
+        let (key, fingerprint) = (*ours.key(), ours.fingerprint());
+        match claimed {
+            Ok(Claimed::InFlight { .. }) | Err(_) => {
+                let asker = Asker::new(Arc::clone(self), key, fingerprint, may_join);
+                Err(asker.insist(turn, name, ours.owned(), claimed, sent))
+            }
+            claimed => Ok(self.heed(turn, name, claimed, fingerprint, sent)),
+        }
+    }
+
+    /// Does what a claim sent at `sent` has come to.
+    pub(super) fn heed(
+        &self,
+        turn: Turn<S>,
+        name: Key,
+        claimed: Result<Claimed, StoreError>,
+        fingerprint: Fingerprint,
+        sent: Instant,
+    ) -> Asked<S> {
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(error) => return self.without_store(turn, name, &error),
+        };
+        match verdict::on_claim(claimed, fingerprint) {
+            Ok(lease) => Asked::MayRun(self.hold(turn, name, lease, sent)),
+            Err(verdict) => answered(turn, verdict),
+        }
+    }
+
     /// Begins to look after a lease, under which the inner service may run now.
     fn hold(&self, turn: Turn<S>, key: Key, lease: Lease, sent: Instant) -> Held<S> {
         self.config.emit(&Event::Claimed {
@@ -94,53 +115,24 @@ impl<S: Store> Shared<S> {
         Held::new(turn, self.flight(key, lease, sent))
     }
 
-    /// Claims until it is clear what to do; also when the claim was sent.
-    #[expect(clippy::manual_async_fn, reason = "it would hold each argument twice")]
-    fn lead(
-        &self,
-        turn: &Turn<S>,
-        key: &RecordKey,
-        fingerprint: Fingerprint,
-        patience: &mut Patience<'_, S>,
-    ) -> impl Future<Output = Result<(Result<Lease, Verdict>, Instant), StoreError>> {
-        async move {
-            loop {
-                pledge::give();
-                let sent = Instant::now();
-                let (node, config) = (&self.node, &self.config);
-                let ours = self.claim_for(sent, key, fingerprint);
-                // Boxed, as all that is rare.
-                let claimed = match patience.deadline().filter(|until| *until > sent) {
-                    None => match claim(node, config, &ours).await {
-                        Ok(claimed) => claimed,
-                        Err(error) => Box::pin(claim_again(node, config, &ours, error)).await?,
-                    },
-                    Some(until) => {
-                        let claimed = Box::pin(claim_until(node, config, &ours, until));
-                        let Some(claimed) = claimed.await? else {
-                            let verdict = Verdict::Reject(RejectionKind::InFlight, Some(RETRY));
-                            return Ok((Err(verdict), sent));
-                        };
-                        claimed
-                    }
-                };
-                if let Claimed::InFlight { fence, remaining } = claimed {
-                    if patience.may_wait() {
-                        pledge::take_back();
-                        turn.reach(Stage::Elsewhere(after(sent, remaining)));
-                        Box::pin(self.wait_elsewhere(key, fence, remaining, patience)).await;
-                        // Never claimed because the time is over.
-                        if patience.may_wait() {
-                            turn.reach(Stage::Claiming);
-                            continue;
-                        }
-                    }
-                }
-                return Ok((verdict::on_claim(claimed, fingerprint), sent));
-            }
+    fn without_store(&self, mut turn: Turn<S>, name: Key, error: &StoreError) -> Asked<S> {
+        let verdict = Verdict::Reject(RejectionKind::StoreUnavailable, Some(RETRY));
+        // A record that cannot be read says that the operation ran: who follows has to see
+        // that, and not an outage.
+        let is_corrupt = error.kind() == StoreErrorKind::Corrupt;
+        turn.end(|| Some(verdict.clone()).filter(|_| !is_corrupt));
+        if !is_corrupt && self.config.store_failure == StoreFailure::DangerProceed {
+            return Asked::Unprotected(name);
         }
+        Asked::Answered(verdict)
     }
 }
 
+/// Tells the followers too.
+pub(super) fn answered<S: Store>(mut turn: Turn<S>, verdict: Verdict) -> Asked<S> {
+    turn.end(|| Some(verdict.clone()));
+    Asked::Answered(verdict)
+}
+
 /// When to try again where nobody knows how long it will be.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);

@@ -25,19 +25,22 @@ pub(super) fn claim<'a, S: Store>(
     call(config, Verb::Claim, claim.key(), node.store.claim(claim))
 }
 
-/// Claims for one that has waited, and will not wait longer than `until`: `None` if the store
+/// Claims, for one that has waited and will not wait longer than `until`: `None` if the store
 /// has not answered by then. That says nothing of the store; the key is given back.
 pub(super) async fn claim_until<S: Store>(
     node: &Arc<Node<S>>,
     config: &Arc<Config>,
     ours: &Claim<'_>,
-    until: Instant,
+    until: Option<Instant>,
 ) -> Result<Option<Claimed>, StoreError> {
     let claiming = async {
         match claim(node, config, ours).await {
             Ok(claimed) => Ok(claimed),
             Err(error) => claim_again(node, config, ours, error).await,
         }
+    };
+    let Some(until) = until else {
+        return claiming.await.map(Some);
     };
     if let Ok(claimed) = time::timeout_at(until, claiming).await {
         return claimed.map(Some);

@@ -52,7 +52,7 @@ impl<S: Store> Shared<S> {
         key: &RecordKey,
         mut leader: Leader,
         fingerprint: Fingerprint,
-        patience: &mut Patience<'_, S>,
+        patience: &mut Patience<S>,
     ) -> Followed {
         let same = leader.fingerprint == fingerprint;
         let crowded = leader.followers > self.config.max_waiters_per_key;
@@ -101,7 +101,7 @@ impl<S: Store> Shared<S> {
         key: &RecordKey,
         fence: Fence,
         remaining: Duration,
-        patience: &mut Patience<'_, S>,
+        patience: &mut Patience<S>,
     ) {
         let Some(deadline) = patience.begin(&self.config, key) else {
             return;
@@ -143,8 +143,8 @@ fn step(stage: &Stage, same: bool, waits: bool, joins: bool, clock: &Clock) -> S
 }
 
 /// How long a duplicate may wait, and a place among those that do.
-pub(super) struct Patience<'a, S> {
-    node: &'a Node<S>,
+pub(super) struct Patience<S> {
+    node: Arc<Node<S>>,
     budget: Option<Duration>,
     /// Since it began to wait.
     deadline: Option<Instant>,
@@ -153,14 +153,14 @@ pub(super) struct Patience<'a, S> {
     may_join: bool,
 }
 
-impl<'a, S> Patience<'a, S> {
-    pub(super) fn new(node: &'a Node<S>, config: &Config, may_join: bool) -> Self {
+impl<S> Patience<S> {
+    pub(super) fn new(node: &Arc<Node<S>>, config: &Config, may_join: bool) -> Self {
         let budget = match config.in_flight {
             InFlight::Wait(budget) => Some(budget),
             InFlight::Reject => None,
         };
         Self {
-            node,
+            node: Arc::clone(node),
             budget,
             deadline: None,
             pauses: Pauses::from(Duration::from_millis(10)),
@@ -205,7 +205,7 @@ impl<'a, S> Patience<'a, S> {
     }
 }
 
-impl<S> Drop for Patience<'_, S> {
+impl<S> Drop for Patience<S> {
     fn drop(&mut self) {
         self.end();
     }

@@ -169,6 +169,7 @@
 
 mod admission;
 mod ask;
+mod asker;
 #[cfg(feature = "axum")]
 mod axum;
 mod by_fn;

@@ -150,7 +150,7 @@ where
         Admission::Keyed(operation) => {
             let ready = take_ready(service);
             let flow = flow::run(Arc::clone(shared), ready, parts, body, operation);
-            ResponseFuture::keyed(Keyed::new(Box::pin(flow)))
+            ResponseFuture::keyed(Keyed::new(flow))
         }
     }
 }
