@@ -97,7 +97,7 @@ impl MemoryStore {
     ///
     /// A shard that grows keeps its callers waiting until it has moved all its keys. With
     /// five million keys in 8 shards that takes 52 ms, in 1024 shards less than 2 ms. An
-    /// empty shard takes 228 bytes.
+    /// empty shard takes 324 bytes.
     ///
     /// # Panics
     ///

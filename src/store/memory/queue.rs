@@ -1,13 +1,22 @@
 //! When to look at which key again.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
 
 use super::{clock::Second, place::Hash};
 
-/// Looks at keys, the first of them in front. Most are added behind all others, which takes
-/// one comparison.
+/// Looks at keys, the first of them in front.
+///
+/// What is kept for the same time comes in the order in which it goes, so that it is added and
+/// taken in constant time: seconds stand behind each other, and the looks of each second
+/// together. Whatever comes before the last of them takes the logarithm of its like.
 #[derive(Default)]
-pub(super) struct Queue(BinaryHeap<Reverse<Look>>);
+pub(super) struct Queue {
+    line: VecDeque<Look>,
+    strays: BinaryHeap<Reverse<Look>>,
+}
 
 /// One look at one key, which stands here by its hash alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,21 +27,41 @@ pub(super) struct Look {
 
 impl Queue {
     pub(super) fn reserve(&mut self, looks: usize) {
-        self.0.reserve(looks);
+        self.line.reserve(looks);
     }
 
     pub(super) fn push(&mut self, look: Look) {
-        self.0.push(Reverse(look));
+        // One that is kept for longer than the others goes out of their way.
+        if self.ends_after(look) {
+            self.strays.extend(self.line.pop_back().map(Reverse));
+        }
+        if self.ends_after(look) {
+            self.strays.push(Reverse(look));
+        } else {
+            self.line.push_back(look);
+        }
+    }
+
+    fn ends_after(&self, look: Look) -> bool {
+        let last = self.line.back();
+        last.is_some_and(|last| last.second > look.second)
     }
 
     /// The second of the first look.
     pub(super) fn first(&self) -> Option<Second> {
-        self.0.peek().map(|Reverse(look)| look.second)
+        let stray = self.strays.peek().map(|Reverse(stray)| stray.second);
+        let first = self.line.front().map(|first| first.second);
+        first.into_iter().chain(stray).min()
     }
 
     /// Takes the first look.
     pub(super) fn pop(&mut self) -> Option<Look> {
-        self.0.pop().map(|Reverse(look)| look)
+        let first = self.first()?;
+        let in_line = self.line.front().is_some_and(|look| look.second == first);
+        match in_line {
+            true => self.line.pop_front(),
+            false => self.strays.pop().map(|Reverse(stray)| stray),
+        }
     }
 
     /// Takes the first look if it is due.
@@ -45,11 +74,12 @@ impl Queue {
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.line.clear();
+        self.strays.clear();
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.line.len() + self.strays.len()
     }
 }
 
@@ -57,6 +87,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::store::slot::Moment;
+    use proptest::prelude::*;
     use std::{iter::from_fn, time::Duration};
 
     fn second(number: u64) -> Second {
@@ -87,14 +118,36 @@ mod tests {
         assert_eq!(queue.len(), 0);
     }
 
+    proptest! {
+        /// As of a list that is sorted.
+        #[test]
+        fn the_first_is_found_whatever_came_first(
+            steps in proptest::collection::vec(proptest::option::weighted(0.6, 0..20_u64), 1..200),
+        ) {
+            let (mut queue, mut meant) = (Queue::default(), Vec::new());
+            for step in steps {
+                match step.map(second) {
+                    Some(second) => {
+                        queue.push(Look { second, hash: Hash(0) });
+                        meant.push(second);
+                        meant.sort_unstable_by(|a, b| b.cmp(a));
+                    }
+                    None => prop_assert_eq!(queue.pop().map(|look| look.second), meant.pop()),
+                }
+                prop_assert_eq!(queue.first(), meant.last().copied());
+                prop_assert_eq!(queue.len(), meant.len());
+            }
+        }
+    }
+
     #[test]
-    fn the_first_is_found_whatever_came_first() {
+    fn what_is_kept_longest_is_in_nobodys_way() {
         let mut queue = Queue::default();
-        for number in [5, 3, 9, 4] {
-            let (second, hash) = (second(number), Hash(0));
+        for number in 0..1_000 {
+            let kept_for = if number % 100 == 5 { 1_000_000 } else { 10 };
+            let (second, hash) = (second(number / 2 + kept_for), Hash(0));
             queue.push(Look { second, hash });
         }
-        let order: Vec<_> = from_fn(|| queue.pop()).map(|look| look.second).collect();
-        assert_eq!(order, [3, 4, 5, 9].map(second));
+        assert_eq!(queue.strays.len(), 10);
     }
 }
