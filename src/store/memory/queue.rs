@@ -30,21 +30,22 @@ impl Queue {
         self.line.reserve(looks);
     }
 
+    #[inline]
     pub(super) fn push(&mut self, look: Look) {
-        // One that is kept for longer than the others goes out of their way.
-        if self.ends_after(look) {
-            self.strays.extend(self.line.pop_back().map(Reverse));
-        }
-        if self.ends_after(look) {
-            self.strays.push(Reverse(look));
-        } else {
-            self.line.push_back(look);
+        match self.line.back() {
+            Some(last) if last.second > look.second => self.push_before(look),
+            _ => self.line.push_back(look),
         }
     }
 
-    fn ends_after(&self, look: Look) -> bool {
-        let last = self.line.back();
-        last.is_some_and(|last| last.second > look.second)
+    #[cold]
+    fn push_before(&mut self, look: Look) {
+        // One that is kept for longer than the others goes out of their way.
+        self.strays.extend(self.line.pop_back().map(Reverse));
+        match self.line.back() {
+            Some(last) if last.second > look.second => self.strays.push(Reverse(look)),
+            _ => self.line.push_back(look),
+        }
     }
 
     /// The second of the first look.
