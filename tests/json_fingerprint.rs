@@ -203,6 +203,30 @@ fn what_is_ignored_is_as_if_it_were_not_there() {
     }
 }
 
+/// However long it is, and wherever.
+#[test]
+fn what_is_ignored_is_json_all_the_same() {
+    let ignoring = JsonFingerprint::new().ignore("/a").ignore("/b/1");
+    let only = JsonFingerprint::new().only(["/c"]);
+    for length in [0, 10, 5000] {
+        let fill = "x".repeat(length);
+        for (begin, end) in [
+            ("{\"a\":\"", "\"}"),
+            ("{\"a\":{\"z\":0,\"y\":\"", "\"},\"c\":1}"),
+            ("{\"b\":[0,\"", "\"]}"),
+            ("{\"b\":[0,{\"", "\":0}]}"),
+        ] {
+            for broken in [&b"\xff"[..], b"\xc3", b"\\ud800", b"\x01"] {
+                let text = [begin.as_bytes(), broken, fill.as_bytes(), end.as_bytes()].concat();
+                for by in [&ignoring, &only] {
+                    let spaced = [&text[..], b" "].concat();
+                    assert_ne!(json_by(by, &text), json_by(by, &spaced), "{begin} {length}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn only_what_is_named_counts() {
     let by = JsonFingerprint::new().only(["/amount", "/to/iban", "/lines/1"]);

@@ -46,7 +46,7 @@ impl Member {
 
     /// Its name and its value.
     #[inline]
-    fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+    pub(super) fn text<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         &text[self.start as usize..self.end as usize]
     }
 

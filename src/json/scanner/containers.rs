@@ -149,6 +149,8 @@ impl Scanner {
             for (nth, member) in members.iter_mut().enumerate() {
                 let place = open.place_of(nth, member, &self.text, &self.selection);
                 if place.is_none() {
+                    // Nobody sees it again.
+                    std::str::from_utf8(member.text(&self.text)).map_err(|_| Unfit)?;
                     member.leave_out();
                 }
             }
