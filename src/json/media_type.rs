@@ -47,7 +47,7 @@ impl<'a> MediaType<'a> {
             JSON => digest.part(JSON),
             other => digest.part(other.to_ascii_lowercase()),
         };
-        let parameters = self.parameters.split(|byte| *byte == b';').skip(1);
+        let parameters = self.parameters.split(semicolon()).skip(1);
         let parameters = parameters.map(<[u8]>::trim_ascii);
         let says_something = |parameter: &&[u8]| {
             let mut nothing = NOTHING.iter();
@@ -62,6 +62,20 @@ impl<'a> MediaType<'a> {
 const JSON: &[u8] = b"application/json";
 
 const NOTHING: [&[u8]; 3] = [b"", b"charset=utf-8", b"charset=\"utf-8\""];
+
+/// Tells, byte by byte, where a parameter begins: one that is quoted may hold semicolons.
+fn semicolon() -> impl FnMut(&u8) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    move |byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+        *byte == b';' && !quoted
+    }
+}
 
 /// The messages of a gRPC call may be JSON, its body is not.
 fn has_suffix(essence: &[u8]) -> bool {
@@ -127,5 +141,20 @@ mod tests {
             assert_ne!(digest(other), plain, "{other}");
         }
         assert_ne!(digest("a/b+json;v=1"), digest("a/b+json;v=2"));
+    }
+
+    #[test]
+    fn what_is_quoted_counts_as_it_is() {
+        let plain = digest(r#"a/b+json;p="a;b";q"#);
+        assert_eq!(digest(r#"a/b+json ; p="a;b";charset=utf-8;;q"#), plain);
+        for other in [
+            r#"a/b+json;p="a;charset=utf-8;b";q"#,
+            r#"a/b+json;p="a ;b";q"#,
+            r#"a/b+json;p="a;;b";q"#,
+        ] {
+            assert_ne!(digest(other), plain, "{other}");
+        }
+        let escaped = |inside: &str| digest(&format!(r#"a/b+json;p="\"{inside}\\";q"#));
+        assert_ne!(escaped(";;"), escaped(";"));
     }
 }
