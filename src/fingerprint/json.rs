@@ -29,7 +29,7 @@ use crate::{
 ///
 /// A body that has no one meaning is compared byte for byte, and equals no other: it is no
 /// JSON, or says a name twice in one object, holds half a surrogate pair, is nested deeper
-/// than 128, or is near a gigabyte long. It is never refused for that.
+/// than 128, or is longer than 858,993,459 bytes. It is never refused for that.
 ///
 /// It is read as it arrives. Until its end that takes about its length of memory once more,
 /// and at the worst, for a body of nothing but tiny members, some ten times that.

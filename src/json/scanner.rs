@@ -20,9 +20,15 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unfit;
 
+/// A longer text is unfit, in however many pieces it is sent. No spelling is more than five
+/// times as long as what was sent, as that of `1e19` is: all places in it are a `u32`.
+const LONGEST: usize = u32::MAX as usize / 5;
+
 /// Reads one JSON text and keeps it in its shortest spelling.
 pub(crate) struct Scanner {
     selection: Arc<Selection>,
+    /// How much was sent.
+    length: usize,
     /// What has been read: without white space, each string and number in its one spelling,
     /// the members still in the order they came in.
     text: Vec<u8>,
@@ -70,6 +76,7 @@ impl Scanner {
         Self {
             place: selection.root(),
             selection,
+            length: 0,
             text: Vec::new(),
             state: State::Value,
             escape: Escape::default(),
@@ -83,12 +90,10 @@ impl Scanner {
 
     /// Reads the next piece of the text.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), Unfit> {
-        // No spelling is five times as long as what was sent.
-        let longest = piece
-            .len()
-            .saturating_mul(5)
-            .saturating_add(self.text.len());
-        u32::try_from(longest).map_err(|_| Unfit)?;
+        self.length = self.length.saturating_add(piece.len());
+        if self.length > LONGEST {
+            return Err(Unfit);
+        }
         self.text.reserve(piece.len());
         let frame = &mut Frame::new(piece);
         while let Some(byte) = frame.peek() {
@@ -273,5 +278,19 @@ impl Scanner {
     /// Keeps what has been read of the frame as it stands.
     fn keep(&mut self, frame: &mut Frame<'_>) {
         self.text.extend_from_slice(frame.take_read());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_text_may_be_does_not_depend_on_its_pieces() {
+        let mut scanner = Scanner::new(Arc::default());
+        scanner.length = LONGEST - 2;
+        assert_eq!(scanner.feed(b" "), Ok(()));
+        assert_eq!(scanner.feed(b" "), Ok(()));
+        assert_eq!(scanner.feed(b"1"), Err(Unfit));
     }
 }
