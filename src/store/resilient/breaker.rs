@@ -11,7 +11,13 @@ use crate::horizon::after;
 
 /// Counts failures in a row. After so many it is open; after a while one call is let through,
 /// and tells whether it closes again.
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct Breaker(Mutex<Inner>);
+
+struct Inner {
+    state: State,
+    /// How often it has opened.
+    opened: u64,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -29,6 +35,8 @@ enum State {
 pub(super) struct Leave<'a> {
     breaker: &'a Breaker,
     is_probe: bool,
+    /// How often the breaker had opened by then.
+    opened: u64,
 }
 
 /// What a change of state means to the world.
@@ -41,31 +49,33 @@ pub(super) enum Change {
 
 impl Breaker {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State::Closed { failures: 0 }))
+        let state = State::Closed { failures: 0 };
+        Self(Mutex::new(Inner { state, opened: 0 }))
     }
 
     /// Leave to make a call, unless calls are kept from the store.
     pub(super) fn enter(&self) -> Option<Leave<'_>> {
-        let mut state = self.state();
-        let is_probe = match *state {
+        let mut inner = self.inner();
+        let is_probe = match inner.state {
             State::Closed { .. } => false,
             State::Open { until } if Instant::now() >= until => true,
             State::Open { .. } | State::Probing => return None,
         };
         if is_probe {
-            *state = State::Probing;
+            inner.state = State::Probing;
         }
         Some(Leave {
             breaker: self,
             is_probe,
+            opened: inner.opened,
         })
     }
 
     pub(super) fn is_open(&self) -> bool {
-        !matches!(*self.state(), State::Closed { .. })
+        !matches!(self.inner().state, State::Closed { .. })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,47 +83,55 @@ impl Breaker {
 impl Leave<'_> {
     /// The store answered.
     pub(super) fn succeeded(self) -> Change {
-        let mut state = self.breaker.state();
-        let change = match *state {
-            State::Closed { .. } => Change::None,
-            _ if self.is_probe => Change::Closed,
-            // From before it opened: that says nothing of now.
-            State::Open { .. } | State::Probing => return Change::None,
+        let mut inner = self.breaker.inner();
+        if self.is_stale(&inner) {
+            return Change::None;
+        }
+        let change = match self.is_probe {
+            true => Change::Closed,
+            false => Change::None,
         };
-        *state = State::Closed { failures: 0 };
+        inner.state = State::Closed { failures: 0 };
         change
     }
 
     /// It did not. After `threshold` failures in a row calls are kept from it for `pause`.
     pub(super) fn failed(self, threshold: u32, pause: Duration) -> Change {
         let until = after(Instant::now(), pause);
-        let mut state = self.breaker.state();
-        match *state {
+        let mut inner = self.breaker.inner();
+        if self.is_stale(&inner) {
+            return Change::None;
+        }
+        match inner.state {
             State::Closed { failures } if failures + 1 < threshold => {
                 let failures = failures + 1;
-                *state = State::Closed { failures };
+                inner.state = State::Closed { failures };
                 Change::None
             }
             State::Closed { .. } => {
-                *state = State::Open { until };
+                inner.state = State::Open { until };
+                inner.opened += 1;
                 Change::Opened
             }
             State::Open { .. } | State::Probing => {
-                if self.is_probe {
-                    *state = State::Open { until };
-                }
+                inner.state = State::Open { until };
                 Change::None
             }
         }
+    }
+
+    /// Whether the call is from before the breaker opened: it says nothing of now.
+    fn is_stale(&self, inner: &Inner) -> bool {
+        self.opened != inner.opened
     }
 }
 
 /// A probe that was cut short lets the next call be one.
 impl Drop for Leave<'_> {
     fn drop(&mut self) {
-        let mut state = self.breaker.state();
-        if self.is_probe && *state == State::Probing {
-            *state = State::Open {
+        let mut inner = self.breaker.inner();
+        if self.is_probe && inner.state == State::Probing && !self.is_stale(&inner) {
+            inner.state = State::Open {
                 until: Instant::now(),
             };
         }
@@ -194,5 +212,19 @@ mod tests {
         assert!(breaker.enter().is_none());
         advance(SECOND / 2).await;
         assert!(breaker.enter().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_from_before_it_opened_do_not_open_it_again() {
+        let breaker = Breaker::new();
+        let late = [(); 4].map(|()| breaker.enter().unwrap());
+        for _ in 0..3 {
+            fail(&breaker);
+        }
+        advance(SECOND).await;
+        assert_eq!(breaker.enter().unwrap().succeeded(), Change::Closed);
+        let late = late.map(|leave| leave.failed(3, SECOND));
+        assert_eq!(late, [Change::None; 4]);
+        assert!(!breaker.is_open());
     }
 }
