@@ -32,7 +32,8 @@ use crate::{
 /// than 128, or is longer than 858,993,459 bytes. It is never refused for that.
 ///
 /// It is read as it arrives. Until its end that takes about its length of memory once more,
-/// and at the worst, for a body of nothing but tiny members, some ten times that.
+/// and at the worst, for a body of nothing but tiny members or of numbers like `1e19`, some ten
+/// times that.
 ///
 /// This is for `application/json` and types that end in `+json`; `charset=utf-8` and the
 /// case of the type do not count, and other parameters do. All other bodies are compared

@@ -2,11 +2,11 @@
 
 use super::{frame, scanner::Unfit};
 
-/// A member of an object, or an element of an array, in the text of a
-/// [`Scanner`](super::Scanner).
+/// A member of an object, or elements of an array that all count or all do not, in the text
+/// of a [`Scanner`](super::Scanner).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
-    /// What its name begins with, to compare names by.
+    /// What its name begins with, to compare names by; of elements, which is the first.
     prefix: u64,
     pub(super) start: u32,
     /// Where its value ends; known once [all are there](end_all).
@@ -19,6 +19,17 @@ impl Member {
     pub(super) fn begin(start: u32) -> Self {
         let (prefix, end) = (0, start);
         Self { prefix, start, end }
+    }
+
+    /// Elements from the `nth` on, which begins at `start`.
+    pub(super) fn elements(start: u32, nth: u64) -> Self {
+        let (prefix, end) = (nth, start);
+        Self { prefix, start, end }
+    }
+
+    /// Which is the first of these elements.
+    pub(super) fn nth(&self) -> u64 {
+        self.prefix
     }
 
     /// It begins at `start`, with a name that is the first `length` bytes of `text`, quotes

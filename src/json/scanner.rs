@@ -293,4 +293,22 @@ mod tests {
         assert_eq!(scanner.feed(b" "), Ok(()));
         assert_eq!(scanner.feed(b"1"), Err(Unfit));
     }
+    #[test]
+    fn elements_that_count_alike_are_one_member() {
+        let mut selection = Selection::default();
+        selection.ignore("/3");
+        selection.ignore("/7/a");
+        let mut scanner = Scanner::new(Arc::new(selection));
+        let elements: Vec<_> = (0..1000).map(|nth| format!("{{\"a\":{nth}}}")).collect();
+        let text = format!("[{}]", elements.join(","));
+        let (all, bracket) = text.split_at(text.len() - 1);
+        scanner.feed(all.as_bytes()).unwrap();
+        assert_eq!(scanner.members.len(), 3);
+        scanner.feed(bracket.as_bytes()).unwrap();
+        scanner.finish().unwrap();
+        let mut read = Vec::new();
+        scanner.read(|piece| read.extend_from_slice(piece));
+        let expected = text.replace("{\"a\":3},", "").replace("\"a\":7}", "}");
+        assert_eq!(String::from_utf8(read).unwrap(), expected);
+    }
 }

@@ -93,7 +93,7 @@ impl Selection {
     }
 
     /// As [`member`](Self::member), for an element of an array.
-    pub(super) fn element(&self, place: Place, index: usize) -> Option<Place> {
+    pub(super) fn element(&self, place: Place, index: u64) -> Option<Place> {
         self.member(place, index.to_string().as_bytes())
     }
 

@@ -18,6 +18,10 @@ pub(super) struct Open {
     /// Its first in the list of members. The elements of an array are there only if some may
     /// not count.
     first: usize,
+    /// How many of its elements have begun, if some may not count.
+    elements: u64,
+    /// Whether the last of these counts.
+    counts: bool,
     place: Place,
     /// All of its members count so far.
     whole: bool,
@@ -45,6 +49,8 @@ impl Scanner {
             kind,
             start,
             first: self.members.len(),
+            elements: 0,
+            counts: true,
             place,
             whole: true,
         });
@@ -78,6 +84,17 @@ impl Scanner {
         self.state = State::Colon;
     }
 
+    /// The value of the last member comes next.
+    fn begin_member(&mut self) {
+        let (Some(open), Some(member)) = (self.open.last_mut(), self.members.last()) else {
+            return;
+        };
+        if !open.place.is_whole() {
+            self.place = open.place_of(member, &self.text, &self.selection);
+            open.whole &= self.place.is_some();
+        }
+    }
+
     /// Whether all counts that the last container holds.
     pub(super) fn is_in_whole(&self) -> bool {
         self.open.last().is_some_and(|open| open.place.is_whole())
@@ -88,21 +105,24 @@ impl Scanner {
     fn begin_element(&mut self, start: u32) {
         let is_element = matches!(self.state, State::Element | State::ElementOrEnd);
         if is_element && !self.is_in_whole() {
-            self.members.push(Member::begin(start));
-            self.begin_member();
+            self.begin_picked(start);
         }
     }
 
-    /// The value of the last member comes next.
-    fn begin_member(&mut self) {
-        let (Some(open), Some(member)) = (self.open.last_mut(), self.members.last()) else {
+    /// What begins here is an element of an array of which some may not count. Those that count
+    /// as the one before are one with it: an array may be very long.
+    fn begin_picked(&mut self, start: u32) {
+        let Some(open) = self.open.last_mut() else {
             return;
         };
-        if !open.place.is_whole() {
-            let nth = self.members.len() - 1 - open.first;
-            self.place = open.place_of(nth, member, &self.text, &self.selection);
-            open.whole &= self.place.is_some();
+        self.place = self.selection.element(open.place, open.elements);
+        let counts = self.place.is_some();
+        if open.elements == 0 || open.counts != counts {
+            self.members.push(Member::elements(start, open.elements));
         }
+        open.elements += 1;
+        open.counts = counts;
+        open.whole &= counts;
     }
 
     /// Closes the last container; its bracket is at `at`.
@@ -146,8 +166,8 @@ impl Scanner {
             }
         }
         if !open.whole {
-            for (nth, member) in members.iter_mut().enumerate() {
-                let place = open.place_of(nth, member, &self.text, &self.selection);
+            for member in members.iter_mut() {
+                let place = open.place_of(member, &self.text, &self.selection);
                 if place.is_none() {
                     // Nobody sees it again.
                     std::str::from_utf8(member.text(&self.text)).map_err(|_| Unfit)?;
@@ -162,17 +182,11 @@ impl Scanner {
 }
 
 impl Open {
-    /// Where the value of its `nth` member is; `None` if it does not count.
-    fn place_of(
-        &self,
-        nth: usize,
-        member: &Member,
-        text: &[u8],
-        selection: &Selection,
-    ) -> Option<Place> {
+    /// Where the value of a member is; `None` if it does not count.
+    fn place_of(&self, member: &Member, text: &[u8], selection: &Selection) -> Option<Place> {
         match self.kind {
             Kind::Object => selection.member(self.place, member.name(text)),
-            Kind::Array => selection.element(self.place, nth),
+            Kind::Array => selection.element(self.place, member.nth()),
         }
     }
 }
