@@ -27,6 +27,7 @@ use support::{
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
+    time::Instant,
 };
 use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
@@ -449,7 +450,7 @@ async fn a_waiter_on_another_node_is_woken_by_the_store() {
     let (mut a, b) = (Node::waiting(&store), Node::waiting(&store));
     let leader = a.lead().await;
     let others: Vec<_> = (0..50).map(|_| b.send("hello")).collect();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     tokio::time::sleep(BUDGET / 2).await;
     assert_eq!(store.calls(Verb::Claim), 2, "it is not polled");
     let refused = b.send("other").await.unwrap();
@@ -526,6 +527,39 @@ async fn on_another_node_too_the_budget_ends_without_running() {
     assert_eq!((a.runs(), b.runs()), (1, 0));
 }
 
+/// However the store helps to wait, or not.
+#[tokio::test(start_paused = true)]
+async fn who_waited_elsewhere_is_told_when_the_budget_ends_how_long_is_left() {
+    let budget = Duration::from_secs(12);
+    // Who asks now and then has seen that the lease was renewed.
+    let retries = [
+        (Fault::None, "12"),
+        (Fault::Silence, "12"),
+        (Fault::Refused, "2"),
+    ];
+    for (fault, retry) in retries {
+        let store = FaultStore::new();
+        store.lasting(Verb::Settled, fault);
+        let mut a = Node::waiting(&store);
+        let b = Node::new(&store, InFlight::Wait(budget));
+        let leader = a.lead().await;
+        let began = Instant::now();
+        let waited = (0..3).map(|_| b.send("hello")).collect();
+        for refused in all(waited).await {
+            assert_eq!(refused.code(), "idempotency_in_flight");
+            assert_eq!(refused.header("retry-after"), Some(retry), "{fault:?}");
+        }
+        assert_eq!(began.elapsed(), budget, "{fault:?}");
+        let claims = store.calls(Verb::Claim);
+        assert!(
+            fault == Fault::Refused || claims == 2,
+            "nobody claims out of patience"
+        );
+        a.answer(Next::Status(200));
+        leader.await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
     let store = FaultStore::new();
@@ -534,7 +568,7 @@ async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
     store.lasting(Verb::Renew, Fault::Refused);
     // The lease lapses one second before the budget ends.
     tokio::time::sleep(Duration::from_secs(11)).await;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let waits = b.send("hello");
     settle().await;
     store.lasting(Verb::Claim, Fault::LostRequest);

@@ -102,39 +102,42 @@ impl<S: Store> Asker<S> {
         mut sent: Instant,
     ) -> Asked<S> {
         loop {
-            let Some(found) = claimed.transpose() else {
+            let Some(mut found) = claimed.transpose() else {
                 let verdict = Verdict::Reject(RejectionKind::InFlight, Some(RETRY));
                 return answered(turn, verdict);
             };
             // Never claimed again because the time is over.
-            if !self.waits(&turn, &found, sent).await {
+            if !self.waits(&turn, &mut found, sent).await {
                 return self.shared.heed(turn, name, found, self.fingerprint, sent);
             }
             (claimed, sent) = self.claim().await;
         }
     }
 
-    /// Waits while another node is at it; whether to claim then.
+    /// Waits while another node is at it; whether to claim then. If not, `found` is put right:
+    /// less is left by then.
     async fn waits(
         &mut self,
         turn: &Turn<S>,
-        found: &Result<Claimed, StoreError>,
+        found: &mut Result<Claimed, StoreError>,
         sent: Instant,
     ) -> bool {
-        let Ok(Claimed::InFlight { fence, remaining }) = *found else {
+        let Ok(Claimed::InFlight { fence, remaining }) = found else {
             return false;
         };
         if !self.patience.may_wait() {
             return false;
         }
         pledge::take_back();
-        turn.reach(Stage::Elsewhere(after(sent, remaining)));
+        let lapses = after(sent, *remaining);
+        turn.reach(Stage::Elsewhere(lapses));
         let (key, patience) = (&self.key, &mut self.patience);
-        let waiting = self.shared.wait_elsewhere(key, fence, remaining, patience);
+        let waiting = (self.shared).wait_elsewhere(key, *fence, *remaining, patience);
         waiting.await;
         let may_claim = self.patience.may_wait();
-        if may_claim {
-            turn.reach(Stage::Claiming);
+        match may_claim {
+            true => turn.reach(Stage::Claiming),
+            false => *remaining = lapses - Instant::now(),
         }
         may_claim
     }
