@@ -218,9 +218,12 @@ async fn when_the_budget_ends_it_is_refused_and_never_runs() {
     let mut node = Node::waiting(&store);
     let leader = node.lead().await;
     let others: Vec<_> = (0..5).map(|_| node.send("hello")).collect();
+    let began = Instant::now();
+    let others = all(others).await;
+    assert_eq!(began.elapsed(), BUDGET);
     // The leader runs for ten times the budget.
-    tokio::time::sleep(BUDGET * 10).await;
-    for other in all(others).await {
+    tokio::time::sleep(BUDGET * 9).await;
+    for other in others {
         assert_eq!(other.status, 409);
         assert_eq!(other.code(), "idempotency_in_flight");
         let after: u64 = other.header("retry-after").unwrap().parse().unwrap();
@@ -514,7 +517,10 @@ async fn on_another_node_too_the_budget_ends_without_running() {
     let others: Vec<_> = (0..10).map(|_| b.send("hello")).collect();
     let late = async {
         tokio::time::sleep(BUDGET / 2).await;
-        b.send("hello").await.unwrap()
+        let began = Instant::now();
+        let late = b.send("hello").await.unwrap();
+        assert_eq!(began.elapsed(), BUDGET, "each has its own");
+        late
     };
     let late = tokio::join!(late, tokio::time::sleep(BUDGET * 5)).0;
     assert_eq!(late.code(), "idempotency_in_flight");
@@ -569,7 +575,7 @@ async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
     // The lease lapses one second before the budget ends.
     tokio::time::sleep(Duration::from_secs(11)).await;
     let began = Instant::now();
-    let waits = b.send("hello");
+    let waits = [b.send("hello"), b.send("hello")];
     settle().await;
     store.lasting(Verb::Claim, Fault::LostRequest);
     store.next(Verb::Claim, [Fault::Silence]);
@@ -578,9 +584,10 @@ async fn a_store_that_falls_silent_does_not_prolong_the_budget() {
     tokio::time::sleep(BUDGET - Duration::from_millis(500)).await;
     let drained = b.layer.drain(Duration::ZERO).await;
     assert_eq!(drained, Drained::DeadlinePassed(1));
-    let refused = waits.await.unwrap();
-    assert_eq!(refused.code(), "idempotency_in_flight");
-    assert!(refused.header("retry-after").is_some());
+    for refused in all(waits.into()).await {
+        assert_eq!(refused.code(), "idempotency_in_flight");
+        assert!(refused.header("retry-after").is_some());
+    }
     let waited = began.elapsed();
     assert!(waited <= BUDGET + Duration::from_millis(1), "{waited:?}");
     assert!(waited > BUDGET - Duration::from_secs(1), "{waited:?}");
@@ -634,6 +641,37 @@ async fn one_whose_client_left_while_it_claimed_does_not_wait_on() {
     assert_eq!((a.runs(), b.runs()), (1, 0));
 }
 
+/// Behind a leader of its node, or another node, as one that never waited.
+#[tokio::test(start_paused = true)]
+async fn one_that_waited_and_claims_runs_without_its_client_too() {
+    for nodes in [1, 2] {
+        let store = FaultStore::new();
+        let mut a = Node::waiting(&store);
+        let leader = a.lead().await;
+        let mut b = Node::waiting(&store);
+        if nodes == 1 {
+            b.layer = a.layer.clone();
+            b.events = a.events.clone();
+        }
+        let gone = b.send("hello");
+        settle().await;
+        store.next(Verb::Claim, [Fault::LostReply]);
+        let claims = store.calls(Verb::Claim);
+        a.answer(Next::Status(500));
+        while store.calls(Verb::Claim) == claims {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        gone.abort();
+        assert!(gone.await.is_err());
+        assert_eq!(b.events.count("detached"), 1, "{nodes} nodes");
+        soon(b.running.recv()).await;
+        b.answer(Next::Status(200));
+        assert_eq!(b.layer.drain(BUDGET).await, Drained::Complete);
+        assert!(b.send("hello").await.unwrap().is_replay());
+        leader.await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rejecting_layer_does_not_wait_for_one_that_waits() {
     let store = FaultStore::new();
@@ -643,9 +681,10 @@ async fn a_rejecting_layer_does_not_wait_for_one_that_waits() {
     let mut rejecting = Node::waiting(&store);
     rejecting.layer = b.layer.clone().in_flight(InFlight::Reject);
     let waits = b.send("hello");
-    settle().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let rejected = soon(rejecting.send("hello")).await.unwrap();
     assert_eq!(rejected.code(), "idempotency_in_flight");
+    assert_eq!(rejected.header("retry-after"), Some("5"));
     a.answer(Next::Status(200));
     assert!(waits.await.unwrap().is_replay());
     leader.await.unwrap();
@@ -657,10 +696,12 @@ async fn a_handler_whose_lease_lapsed_does_not_wedge_its_node() {
     let mut node = Node::waiting(&store);
     node.layer = node.layer.clone().lease(BUDGET / 2);
     let zombie = node.lead().await;
+    let began = Instant::now();
     let waits = node.send("hello");
     store.lasting(Verb::Renew, Fault::Refused);
     soon(node.running.recv()).await;
     assert_eq!(node.runs(), 2, "taken over on the same node");
+    assert!(began.elapsed() <= BUDGET / 2 + Duration::from_millis(1));
     store.lasting(Verb::Renew, Fault::None);
     let third = node.send("hello");
     settle().await;
@@ -915,18 +956,41 @@ async fn a_budget_that_ends_before_the_leader_has_claimed_does_not_spin() {
     assert_eq!(leader.await.unwrap().code(), follower.code());
 }
 
+/// It waits no more, and asks as one that never waited.
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_ended_before_the_leader_failed_does_not_cut_a_claim_off() {
+    let store = FaultStore::new();
+    let failures = [Fault::Refused, Fault::Corrupt, Fault::Refused];
+    store.next(Verb::Claim, failures);
+    let node = Node::new(&store, InFlight::Wait(Duration::from_millis(10)));
+    let leader = node.send("hello");
+    settle().await;
+    let follower = node.send("hello");
+    node.answer(Next::Status(200));
+    let refused = leader.await.unwrap();
+    assert_eq!(refused.code(), "idempotency_store_unavailable");
+    assert_eq!(follower.await.unwrap().text(), "run 1");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_lapses_elsewhere_does_not_make_followers_spin() {
-    let store = FaultStore::new();
-    store.lasting(Verb::Renew, Fault::Refused);
-    let mut a = Node::waiting(&store);
-    let mut b = Node::new(&store, InFlight::Wait(BUDGET * 5));
-    let _zombie = a.lead().await;
-    let leader = b.send("hello");
-    settle().await;
-    let follower = tokio::spawn(unhurried(b.service()));
-    soon(b.running.recv()).await;
-    b.answer(Next::Status(200));
-    assert_eq!(follower.await.unwrap().text(), "run 1");
-    assert_eq!(leader.await.unwrap().text(), "run 1");
+    // Also where the store does not tell.
+    for settled in [Fault::None, Fault::Silence] {
+        let store = FaultStore::new();
+        store.lasting(Verb::Renew, Fault::Refused);
+        store.lasting(Verb::Settled, settled);
+        let mut a = Node::waiting(&store);
+        let mut b = Node::new(&store, InFlight::Wait(BUDGET * 5));
+        let began = Instant::now();
+        let _zombie = a.lead().await;
+        let leader = b.send("hello");
+        settle().await;
+        let follower = tokio::spawn(unhurried(b.service()));
+        soon(b.running.recv()).await;
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_secs(31), "{settled:?}: {waited:?}");
+        b.answer(Next::Status(200));
+        assert_eq!(follower.await.unwrap().text(), "run 1");
+        assert_eq!(leader.await.unwrap().text(), "run 1");
+    }
 }

@@ -16,11 +16,11 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, channel::Sender, combinators::UnsyncBoxBody};
 use support::{
     Answer, BoxError,
     events::Events,
-    fault::{Fault, FaultStore, Verb},
+    fault::{Fault, FaultStore, LATE, Verb},
     live_body, post, send, send_text, serve, settle,
 };
 use tokio::{
@@ -29,7 +29,7 @@ use tokio::{
 };
 use tower::{ServiceExt as _, service_fn, util::BoxCloneSyncService};
 use tower_idempotency::{
-    AfterCrash, Event, Idempotency, IdempotencyLayer,
+    AfterCrash, Event, Idempotency, IdempotencyLayer, InFlight,
     server::{RequestBody, ResponseBody},
     store::{Lease, Resolution},
 };
@@ -242,6 +242,42 @@ async fn a_renewal_that_fails_is_tried_again_in_time() {
     assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
 }
 
+/// The store may have counted since then, and give the key to another when that is over.
+#[tokio::test(start_paused = true)]
+async fn a_lease_counts_from_when_its_claim_was_sent_first() {
+    let late = [[Fault::Late].as_slice(), &[Fault::Silence, Fault::Late]];
+    for (faults, waits) in late.into_iter().flat_map(|f| [(f, false), (f, true)]) {
+        let store = FaultStore::new();
+        let (mut a, mut b) = (Node::new("a", &store), Node::new("b", &store));
+        b.layer = b.layer.clone().in_flight(InFlight::Wait(LEASE));
+        store.lasting(Verb::Renew, Fault::Refused);
+        if waits {
+            a.fails.store(true, Ordering::SeqCst);
+            let (first, _) = a.start().await;
+            let second = b.service();
+            tokio::spawn(async move { send(&second, post("k", "hello")).await });
+            settle().await;
+            store.next(Verb::Claim, faults.iter().copied());
+            a.gate.add_permits(1);
+            first.await.unwrap();
+        } else {
+            store.next(Verb::Claim, faults.iter().copied());
+            let second = b.service();
+            tokio::spawn(async move { send(&second, post("k", "hello")).await });
+        }
+        let began = Instant::now();
+        let operation = support::soon(b.running.recv()).await.unwrap();
+        assert!(began.elapsed() >= LATE, "{faults:?}");
+        support::soon(operation.lease_lost()).await;
+        // Who waited claims after a pause.
+        let told = began.elapsed();
+        assert!(
+            told <= LEASE + Duration::from_millis(20),
+            "{faults:?}, waits: {waits}: {told:?}"
+        );
+    }
+}
+
 /// However long the store may take to say so.
 #[tokio::test(start_paused = true)]
 async fn a_handler_is_told_when_its_lease_lapses_and_from_then_on() {
@@ -448,9 +484,8 @@ async fn a_lapsed_lease_nobody_took_over_is_still_good() {
     assert!(a.send().await.is_replay());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_live_answer_of_a_zombie_ends_with_an_error() {
-    let store = FaultStore::new();
+/// A live answer, and what writes its body.
+async fn live(store: &FaultStore) -> (Sender<Bytes, BoxError>, Response<ResponseBody<AnyBody>>) {
     let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
     let (mut sender, body) = live_body();
     let body = Arc::new(Mutex::new(Some(body)));
@@ -461,6 +496,28 @@ async fn a_live_answer_of_a_zombie_ends_with_an_error() {
     let service = serve(&layer, service);
     let response = service.oneshot(post("k", "hello")).await.unwrap();
     send_text(&mut sender, "mine").await;
+    (sender, response)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_a_live_answer_is_renewed_until_that_ends() {
+    let store = FaultStore::new();
+    let (sender, response) = live(&store).await;
+    let b = Node::new("b", &store);
+    for _ in 0..3 {
+        tokio::time::sleep(LEASE).await;
+        assert_eq!(b.send().await.code(), "idempotency_in_flight");
+    }
+    drop(sender);
+    let first = Answer::read(response).await;
+    assert_eq!((first.text().as_str(), first.error), ("mine", None));
+    assert_eq!(b.send().await.text(), "mine");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_answer_of_a_zombie_ends_with_an_error() {
+    let store = FaultStore::new();
+    let (sender, response) = live(&store).await;
     lapse(&store).await;
     let mut b = Node::new("b", &store);
     let (successor, _) = b.start().await;

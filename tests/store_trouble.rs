@@ -101,7 +101,27 @@ async fn a_store_that_does_not_answer_means_503_and_nothing_runs() {
         assert_eq!(refused.header("retry-after"), Some("1"));
         assert_eq!(bench.store.calls(Verb::Claim), 3);
         assert_eq!(bench.runs(), 0);
+        // What was not applied need not be given back.
+        bench.layer.drain(Duration::from_secs(1)).await;
+        let asks_on = bench.store.calls(Verb::Claim) > 3;
+        assert_eq!(asks_on, fault != Fault::Refused, "{fault:?}");
     }
+}
+
+/// To ask again changes nothing, and nothing is left behind.
+#[tokio::test(start_paused = true)]
+async fn a_full_store_is_asked_once() {
+    let mut bench = Bench::new();
+    let _ = bench.store.memory.clone().max_entries(0);
+    assert_eq!(bench.send().await.code(), "idempotency_store_unavailable");
+    assert_eq!((bench.runs(), bench.store.calls(Verb::Claim)), (0, 1));
+    bench.layer = bench
+        .layer
+        .clone()
+        .store_failure(StoreFailure::DangerProceed);
+    assert_eq!(bench.send().await.text(), "run 1");
+    bench.layer.drain(Duration::from_secs(1)).await;
+    assert_eq!(bench.store.calls(Verb::Claim), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,6 +134,9 @@ async fn a_claim_in_doubt_is_given_back_when_the_store_answers_again() {
         assert_eq!(bench.store.memory.len(), 1, "the store did apply it");
         tokio::time::sleep(Duration::from_secs(2)).await;
         bench.store.lasting(Verb::Claim, Fault::None);
+        bench
+            .store
+            .next(Verb::Release, [Fault::Refused, Fault::LostRequest]);
         bench.layer.drain(Duration::from_secs(60)).await;
         assert_eq!(bench.events.count("released:claim_unconfirmed"), 1);
         assert_eq!(bench.send().await.text(), "run 1");
@@ -166,6 +189,7 @@ async fn a_claim_in_doubt_of_a_recorded_key_changes_nothing() {
     assert_eq!(bench.send().await.status, 503);
     bench.store.lasting(Verb::Claim, Fault::None);
     bench.layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(bench.events.count("abandoned"), 0);
     assert!(bench.send().await.is_replay());
 }
 

@@ -156,3 +156,41 @@ impl Keeper {
         self.running.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use super::*;
+    use crate::{
+        fingerprint::Fingerprint,
+        key::Key,
+        record_key::RecordKey,
+        server::{
+            config::Config,
+            leaders::Stage,
+            turn::{Entered, Turn},
+        },
+        store::{Claim, Fence, MemoryStore},
+    };
+    use tokio::time::Instant;
+
+    /// Nobody else would renew its lease.
+    #[tokio::test]
+    async fn a_keeper_does_not_retire_from_a_flight_that_came_meanwhile() {
+        let node = Arc::new(Node::new(MemoryStore::new()));
+        assert!(node.keeper.start());
+        let key = RecordKey::from_bytes([0; 32]);
+        let fingerprint = Fingerprint::from_parts(1, [0; 32]);
+        let Entered::Leads(turn) = Turn::enter(&node, &key, fingerprint) else {
+            panic!("nobody else leads");
+        };
+        let lease = Claim::new(&key, fingerprint).won(Fence::new(1), 1);
+        let (name, config) = (Key::new("k").unwrap(), Arc::new(Config::default()));
+        let flight = Flight::new(name, lease, config, &node.clock, Instant::now());
+        turn.reach(Stage::Executing(Arc::new(flight)));
+        assert!(!node.keeper.retire(&node.leaders));
+        assert!(!node.keeper.start(), "it goes on");
+        drop(turn);
+        assert!(node.keeper.retire(&node.leaders));
+        assert!(node.keeper.start(), "the next flight has another");
+    }
+}

@@ -23,8 +23,13 @@ pub enum Fault {
     LostReply,
     /// The call arrives; the reply never comes, and no error either.
     Silence,
+    /// The call arrives, its reply [`LATE`].
+    Late,
     Corrupt,
 }
+
+/// By how much a late reply is late.
+pub const LATE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -103,6 +108,11 @@ impl FaultStore {
             Fault::Silence => {
                 let _ = call.await;
                 std::future::pending().await
+            }
+            Fault::Late => {
+                let reply = call.await;
+                tokio::time::sleep(LATE).await;
+                reply
             }
         }
     }
