@@ -1,5 +1,5 @@
 use super::*;
-use crate::fingerprint::Fingerprint;
+use crate::{fingerprint::Fingerprint, store::StoreErrorKind};
 use tokio::time::advance;
 
 const REQUEST: Fingerprint = Fingerprint::custom([1; 32]);
@@ -260,4 +260,71 @@ fn sweeping_races_with_every_verb() {
         }
     });
     assert_eq!(table.room.entries(), table.map.len());
+}
+
+/// One that evicts.
+fn small_table(max_entries: usize) -> Table {
+    let table = table();
+    table.room.max_entries.store(max_entries, Relaxed);
+    table.room.evict_completed.store(true, Relaxed);
+    table
+}
+
+fn complete(table: &Table, key: &RecordKey, retention: Duration) {
+    let lease = acquire(table, &Claim::new(key, REQUEST));
+    let completion = table.complete(&lease, &Record::sealed(REQUEST), retention);
+    assert_eq!(completion, Completion::Applied);
+}
+
+/// And not the first of a shard that had an earlier one.
+#[tokio::test(start_paused = true)]
+async fn what_expires_first_is_evicted_also_when_some_was_cleared_away() {
+    let table = small_table(3);
+    let mut keys: [Vec<_>; 2] = Default::default();
+    for key in (0..100).map(key) {
+        keys[table.place(&key).shard].push(key);
+    }
+    let [[early, late, ..], [first, next, ..]] = keys.each_ref().map(Vec::as_slice) else {
+        panic!("all in one shard");
+    };
+    complete(&table, early, seconds(5));
+    complete(&table, late, seconds(3 * 3600));
+    complete(&table, first, seconds(3600));
+    advance(seconds(7)).await;
+    assert_eq!(table.sweep(), 1);
+    table.room.max_entries.store(2, Relaxed);
+    acquire(&table, &Claim::new(next, REQUEST));
+    assert!(table.map.contains_key(late));
+    assert!(!table.map.contains_key(first));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_evicted_while_something_is_gone() {
+    let table = small_table(2);
+    complete(&table, &key(1), seconds(3600));
+    acquire(
+        &table,
+        &Claim::new(&key(2), REQUEST).retained_for(seconds(5)),
+    );
+    advance(seconds(60)).await;
+    acquire(&table, &Claim::new(&key(3), REQUEST));
+    assert!(table.map.contains_key(&key(1)));
+    assert!(!table.map.contains_key(&key(2)));
+}
+
+/// Who claims would wait for it.
+#[tokio::test]
+async fn a_claim_evicts_no_thousands() {
+    let table = small_table(10_000);
+    for number in 0..3_000 {
+        complete(&table, &key(number), seconds(3600));
+    }
+    table.room.max_bytes.store(1, Relaxed);
+    let over = key(3_000);
+    for claim in 1..=2 {
+        let refused = table.claim(&Claim::new(&over, REQUEST)).unwrap_err();
+        assert_eq!(refused.kind(), StoreErrorKind::Full);
+        assert_eq!(table.room.entries(), 3_000 - 1_024 * claim);
+    }
+    acquire(&table, &Claim::new(&over, REQUEST));
 }
