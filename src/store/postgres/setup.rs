@@ -24,6 +24,7 @@ pub enum PostgresOpenError {
     /// No connection could be made; the text has the remedy where there is one. A pool of your
     /// own does not say why, and is [`Server`](Self::Server).
     #[error("no connection to the PostgreSQL server at {server}{}", remedy(source))]
+    #[non_exhaustive]
     Unreachable {
         /// Where it was looked for: host and port, or the directory of its socket.
         server: String,
@@ -38,6 +39,7 @@ pub enum PostgresOpenError {
     #[error(
         "the pooler before the PostgreSQL server mixes up prepared statements: have it keep track of them (PgBouncer 1.21: max_prepared_statements) or pool by session, or go past it"
     )]
+    #[non_exhaustive]
     MixedUp {
         /// What the server said.
         source: sqlx::Error,
@@ -51,6 +53,7 @@ pub enum PostgresOpenError {
     #[error(
         "{setting}: the PostgreSQL server may forget keys it acknowledged, and then carries operations out twice: {remedy}, or accept it with PostgresOptions::danger_volatile"
     )]
+    #[non_exhaustive]
     Volatile {
         /// What makes it forget.
         setting: &'static str,
@@ -61,6 +64,7 @@ pub enum PostgresOpenError {
     #[error(
         "there is no table {table}: call PostgresOptions::migrate, or run PostgresStore::SCHEMA"
     )]
+    #[non_exhaustive]
     NotMigrated {
         /// Where it was looked for.
         table: String,
@@ -69,6 +73,7 @@ pub enum PostgresOpenError {
     #[error(
         "the table {table} is {found:?}, and this version of tower-idempotency needs {COMMENT:?}: call PostgresOptions::migrate of the newer one"
     )]
+    #[non_exhaustive]
     OtherSchema {
         /// The table.
         table: String,

@@ -23,6 +23,7 @@ pub enum RedisOpenError {
     NoAddress,
     /// The server cannot be reached, or refuses the credentials.
     #[error("{server} does not answer: {}", root(source))]
+    #[non_exhaustive]
     Unreachable {
         /// Host and port.
         server: String,
@@ -31,6 +32,7 @@ pub enum RedisOpenError {
     },
     /// The server refuses to tell about itself.
     #[error("{server} refuses INFO: {source}; allow it to this user: ACL SETUSER … +info")]
+    #[non_exhaustive]
     Silent {
         /// Host and port.
         server: String,
@@ -39,6 +41,7 @@ pub enum RedisOpenError {
     },
     /// The server is older than Redis 6.2.
     #[error("{server} is Redis {version}; at least 6.2 is needed")]
+    #[non_exhaustive]
     TooOld {
         /// Host and port.
         server: String,
@@ -47,6 +50,7 @@ pub enum RedisOpenError {
     },
     /// The server was built for 32 bits: its scripts cannot pack a time.
     #[error("{server} is a 32-bit build; a 64-bit build is needed")]
+    #[non_exhaustive]
     Narrow {
         /// Host and port.
         server: String,
@@ -57,6 +61,7 @@ pub enum RedisOpenError {
         "{server} evicts keys: its maxmemory-policy is {policy}, and an operation whose key is \
          evicted runs again; set maxmemory-policy to noeviction, in redis.conf or with CONFIG SET"
     )]
+    #[non_exhaustive]
     Evicts {
         /// Host and port.
         server: String,
@@ -65,12 +70,14 @@ pub enum RedisOpenError {
     },
     /// The server belongs to a cluster.
     #[error("{server} belongs to a cluster: use RedisStore::connect_cluster")]
+    #[non_exhaustive]
     InCluster {
         /// Host and port.
         server: String,
     },
     /// The server does not belong to a cluster.
     #[error("{server} belongs to no cluster: use RedisStore::connect")]
+    #[non_exhaustive]
     NotInCluster {
         /// Host and port.
         server: String,
