@@ -92,7 +92,7 @@ pub trait Fingerprinter: Send + Sync + 'static {
 /// Compares method, path, query, `Content-Type` (each line of it) and the body, byte for byte.
 ///
 /// No other header enters: client libraries change headers from attempt to attempt.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ExactFingerprint;
 

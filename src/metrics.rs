@@ -21,7 +21,7 @@ use crate::event::{Event, Observer};
 /// let layer = IdempotencyLayer::new(MemoryStore::new()).observer(MetricsObserver::new());
 /// # }
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MetricsObserver;
 

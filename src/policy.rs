@@ -120,7 +120,7 @@ pub trait RecordPolicy: Send + Sync + 'static {
 /// 409 with `Retry-After`, by which another service says that the operation is in flight there.
 /// These and 5xx release the key. A 1xx (a protocol switch) is sealed: it was done and
 /// cannot be replayed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ByStatus {
     server_errors: ServerErrors,
 }
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use http::Response;
 
-    fn outcome(policy: ByStatus, status: u16) -> Outcome {
+    fn outcome(policy: &ByStatus, status: u16) -> Outcome {
         let (parts, ()) = Response::builder()
             .status(status)
             .body(())
@@ -212,12 +212,12 @@ mod tests {
         ];
         for (expected, statuses) in table {
             for &status in statuses {
-                assert_eq!(outcome(ByStatus::new(), status), expected, "{status}");
+                assert_eq!(outcome(&ByStatus::new(), status), expected, "{status}");
             }
         }
         let stripe = ByStatus::new().record_server_errors();
-        assert_eq!(outcome(stripe, 500), Outcome::Record);
-        assert_eq!(outcome(stripe, 429), Outcome::Release);
+        assert_eq!(outcome(&stripe, 500), Outcome::Record);
+        assert_eq!(outcome(&stripe, 429), Outcome::Release);
     }
 
     #[test]

@@ -231,7 +231,7 @@ pub trait Render: Send + Sync + 'static {
 /// `detail`, `code`, `retryable`, and `reason` for an invalid key.
 ///
 /// [RFC 9457]: https://www.rfc-editor.org/rfc/rfc9457
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ProblemJson;
 
@@ -262,7 +262,7 @@ impl Render for ProblemJson {
 }
 
 /// Renders the error envelope of Stripe's API: `{"error":{"type","code","message"}}`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StripeJson;
 

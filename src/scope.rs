@@ -114,7 +114,7 @@ pub trait ScopeSource: Send + Sync + 'static {
 /// its callers should use [`ExtensionScope`] or a scope function instead.
 ///
 /// Requests with none of the three share one scope, as they share one identity.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CredentialScope;
 

@@ -59,11 +59,11 @@ have! {
     KeySpace: Word, Default;
     Scope: Word, Hash;
     MissingScope: Fault, Word, Default;
-    CredentialScope: Plain, Copy, Default, ScopeSource;
+    CredentialScope: Plain, Clone, Default, ScopeSource;
     // The principal it looks for need not be shown, shared or pinned.
     ExtensionScope<*const ()>: Plain, Clone, Default;
     Fingerprint: Word, Hash;
-    ExactFingerprint: Plain, Copy, Default, Fingerprinter;
+    ExactFingerprint: Plain, Clone, Default, Fingerprinter;
     JsonFingerprint: Plain, Clone, Default, Fingerprinter;
     FingerprintState: Send, Unpin, Debug;
 
@@ -76,12 +76,12 @@ have! {
     // Policy and the wire.
     Outcome: Word;
     Directive: Word;
-    ByStatus: Plain, Copy, Default, RecordPolicy;
+    ByStatus: Plain, Clone, Default, RecordPolicy;
     WireContract: Plain, Clone, Default;
     Rejection: Plain, Clone;
     RejectionKind: Word, Hash;
-    ProblemJson: Plain, Copy, Default, Render;
-    StripeJson: Plain, Copy, Default, Render;
+    ProblemJson: Plain, Clone, Default, Render;
+    StripeJson: Plain, Clone, Default, Render;
 
     // The layer.
     IdempotencyLayer<SharedStore>: Plain, Clone, tower::Layer<()>;
@@ -143,12 +143,12 @@ have! {
 
 #[cfg(feature = "metrics")]
 have! {
-    tower_idempotency::MetricsObserver: Plain, Copy, Default, Observer;
+    tower_idempotency::MetricsObserver: Plain, Clone, Default, Observer;
 }
 
 #[cfg(feature = "grpc")]
 have! {
-    tower_idempotency::grpc::MessageFingerprint: Plain, Copy, Default, Fingerprinter;
+    tower_idempotency::grpc::MessageFingerprint: Plain, Clone, Default, Fingerprinter;
 }
 
 #[cfg(feature = "axum")]
@@ -165,7 +165,7 @@ have! {
 #[cfg(feature = "sqlite")]
 have! {
     tower_idempotency::SqliteStore: Plain, Clone, Store;
-    tower_idempotency::store::sqlite::SqliteOptions: Plain, Copy, Default;
+    tower_idempotency::store::sqlite::SqliteOptions: Plain, Clone, Default;
     tower_idempotency::store::sqlite::SqliteOpenError: Fault;
     tower_idempotency::store::sqlite::SqliteOpenErrorKind: Word, Hash;
 }

@@ -18,7 +18,7 @@ use crate::{
 /// `Content-Type` counts as it is. Messages compressed as
 /// gzip or deflate are unpacked for the comparison; others, and bodies that are no messages
 /// at all, are compared as they were sent, and equal nothing else.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct MessageFingerprint {
     max_unpacked: u64,
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use super::{SqliteOpenError, SqliteStore, open::Settings, store::File};
 
 /// How an [`SqliteStore`] keeps its file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SqliteOptions(Settings);
 
 impl SqliteOptions {
