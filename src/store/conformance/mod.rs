@@ -2,8 +2,9 @@
 //!
 //! Say how to reach your store with a [`Harness`], and let
 //! [`store_conformance!`](crate::store_conformance) make one test of each law, in the
-//! tests of your own crate. There, `tokio` needs the features `macros`, `rt` and `time`,
-//! and `test-util` for paused time. `tower-idempotency` needs the feature `conformance`.
+//! tests of your own crate. There, `tower-idempotency` needs the feature `conformance`, and
+//! `tokio` needs `macros`, `rt`, `time`, and either `rt-multi-thread` or, for paused time,
+//! `test-util`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -94,6 +95,7 @@ pub trait Harness: Send + Sync + 'static {
 ///
 /// The calling crate needs `tokio` with the features `macros`, `rt`, `time`, and either
 /// `rt-multi-thread` or, for paused time, `test-util`.
+#[cfg_attr(docsrs, doc(cfg(feature = "conformance")))]
 #[macro_export]
 macro_rules! store_conformance {
     ($name:ident, $harness:expr $(,)?) => {
