@@ -22,6 +22,7 @@ use tower_idempotency::{
     AfterCrash, Directive, Idempotency, IdempotencyLayer, InFlight, MemoryStore, Store,
     WireContract,
     server::{RequestBody, ResponseBody},
+    store::Resolution,
 };
 
 use self::support::{
@@ -152,7 +153,8 @@ async fn what_an_operator_may_resolve_inside_is_not_recorded_outside() {
     assert_eq!(unknown.code(), "idempotency_outcome_unknown");
     let key = seen.lock().unwrap().unwrap();
     let told = Response::new("it was done".into());
-    store.memory.resolve(&key, &told, MINUTE);
+    let resolution = store.memory.resolve(&key, &told, MINUTE);
+    assert_eq!(resolution, Resolution::Resolved);
     assert_eq!(send(&service, post("k", "x")).await.text(), "it was done");
 }
 

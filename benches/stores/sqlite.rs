@@ -87,6 +87,7 @@ struct Replay(Bare);
 
 impl AsyncAsk for Replay {
     async fn ask(&self, client: u64, _number: u64) {
-        self.0.claim(OLD + client).await;
+        let found = self.0.claim(OLD + client).await;
+        assert!(matches!(found, Claimed::Completed { .. }), "{found:?}");
     }
 }

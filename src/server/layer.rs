@@ -37,6 +37,7 @@ pub struct IdempotencyLayer<S> {
 
 impl<S> IdempotencyLayer<S> {
     /// A layer that keeps keys in `store`, with every setting at its default.
+    #[must_use]
     pub fn new(store: S) -> Self {
         Self {
             node: Arc::new(Node::new(store)),

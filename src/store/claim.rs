@@ -172,6 +172,7 @@ pub enum AfterCrash {
 
 /// What a claim found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "the key may be somebody else's"]
 #[non_exhaustive]
 pub enum Claimed {
     /// The key is yours, under this lease.
@@ -200,13 +201,11 @@ pub enum Claimed {
 
 impl Claimed {
     /// [`Completed`](Self::Completed), with a record that is kept for `remaining` from now.
-    #[must_use]
     pub fn completed(record: Record, remaining: Duration) -> Self {
         Self::Completed { record, remaining }
     }
 
     /// [`InFlight`](Self::InFlight), under a lease with `fence` that lapses in `remaining`.
-    #[must_use]
     pub fn in_flight(fence: Fence, remaining: Duration) -> Self {
         Self::InFlight { fence, remaining }
     }

@@ -53,6 +53,7 @@ const HEAD: usize = 8;
 
 impl<S> Compressed<S> {
     /// Keeps records above 1 KiB compressed in `store`, unless they are larger than 64 MiB.
+    #[must_use]
     pub fn new(store: S) -> Self {
         Self {
             store,

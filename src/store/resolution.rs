@@ -3,6 +3,7 @@
 /// What became of an operator's answer to a key whose lease lapsed, for example of
 /// `MemoryStore::resolve`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "the operation may still be in flight, and nothing was resolved"]
 #[non_exhaustive]
 pub enum Resolution {
     /// Retries are now answered with the response given.

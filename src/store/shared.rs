@@ -26,6 +26,7 @@ pub struct SharedStore(Arc<dyn ErasedStore>);
 
 impl SharedStore {
     /// Erases the type of `store`.
+    #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self(Arc::new(store))
     }

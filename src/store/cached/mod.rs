@@ -56,6 +56,7 @@ pub struct Cached<S> {
 
 impl<S> Cached<S> {
     /// Copies up to 10,000 records and 64 MiB of `store`, for at most a minute each.
+    #[must_use]
     pub fn new(store: S) -> Self {
         Self {
             store,

@@ -132,7 +132,8 @@ pub async fn lapsed_lease_is_taken_over_with_a_higher_fence<H: Harness>(harness:
 pub async fn takeover_only_for_the_same_fingerprint<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;
     let lost = scene.acquire_and_lapse().await;
-    scene.other_found(&scene.other_claim()).await;
+    let other = scene.other_found(&scene.other_claim()).await;
+    assert_eq!(other, Claimed::Mismatch);
     let lease = scene.take_over().await;
     assert_eq!(lease.attempt(), lost.attempt() + 1);
 }

@@ -48,7 +48,7 @@ pub async fn settled_wakes_on_takeover<H: Harness>(harness: &H) {
     let lease = won(scene.found(&scene.short_claim()).await);
     let end = async {
         scene.pass(3).await;
-        scene.found(&scene.claim()).await;
+        won(scene.found(&scene.claim()).await);
     };
     join!(assert_settles_within(&scene, 7, lease.fence()), end);
 }

@@ -63,6 +63,7 @@ pub struct Encrypted<S> {
 
 impl<S> Encrypted<S> {
     /// Keeps encrypted records in `store`.
+    #[must_use]
     pub fn new(store: S, keys: EncryptionKeys) -> Self {
         Self {
             store,

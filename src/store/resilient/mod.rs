@@ -67,6 +67,7 @@ struct Settings {
 impl<S> Resilient<S> {
     /// Gives each call to `store` 500 ms and two retries, and keeps calls from it for 1 s
     /// after ten failures in a row.
+    #[must_use]
     pub fn new(store: S) -> Self {
         Self {
             store,

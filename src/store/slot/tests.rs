@@ -86,13 +86,15 @@ fn a_slot_says_from_when_on_it_is_gone() {
 fn times_beyond_the_clock_last_for_ever() {
     let mut slot = Slot::new();
     let claim = claim(1).lease_for(Duration::MAX);
-    slot.claim(&claim, Fence::new(1), Duration::MAX);
+    let won = slot.claim(&claim, Fence::new(1), Duration::MAX);
+    assert!(matches!(won, Claimed::Acquired(_)));
     assert_eq!(
         slot.settles_in(Fence::new(1), Duration::MAX),
         Duration::ZERO
     );
     let mut slot = Slot::new();
-    slot.claim(&claim, Fence::new(u64::MAX), seconds(1));
+    let won = slot.claim(&claim, Fence::new(u64::MAX), seconds(1));
+    assert!(matches!(won, Claimed::Acquired(_)));
     let remaining = slot.settles_in(Fence::new(u64::MAX), seconds(1));
     assert!(remaining > seconds(500 * 365 * 24 * 3600));
     let again = slot.claim(&claim, Fence::new(1), seconds(1));
