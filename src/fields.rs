@@ -121,8 +121,8 @@ impl fmt::Debug for Fields {
 ///
 /// The same goes for trailers.
 ///
-/// `Content-Encoding` is kept whatever is chosen, and of a gRPC answer its `Content-Type` and
-/// all `grpc-…` fields: without them the rest is not to be understood.
+/// `Content-Encoding`, all `grpc-…` fields, and the `Content-Type` of a gRPC answer are kept
+/// whatever is chosen: nobody could read the rest without them.
 ///
 /// [RFC 9110 section 7.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1
 #[derive(Debug, Clone, Default)]
@@ -155,8 +155,8 @@ impl RecordedHeaders {
         }
     }
 
-    /// Keeps nothing but `names`, and [what the rest is read by](Self). Hop-by-hop fields and
-    /// `Content-Length` are never kept.
+    /// Keeps nothing but `names`, and what is [needed to read the rest](Self). Hop-by-hop fields
+    /// and `Content-Length` are never kept.
     #[must_use]
     pub fn only(names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter().collect();

@@ -1,10 +1,11 @@
 //! Idempotency keys for tower services: a keyed POST runs once, and every retry gets the
 //! first answer.
 //!
-//! A client that retries, after a timeout, a 429, a double click or a crash, names its
-//! operation with `Idempotency-Key`. [`IdempotencyLayer`] claims that key in a [`Store`],
-//! executes the request once, records the answer, and replays it. Another payload under the
-//! key, or the same request while the first still runs, is a 409.
+//! A client that may have to send a request again, after a timeout, a 429, a double click or a
+//! crash, names the operation with an `Idempotency-Key`. [`IdempotencyLayer`] claims that key
+//! in a [`Store`], executes the request once, records the answer, and replays it to every
+//! retry. Another payload under the same key, or the same request while the first still runs,
+//! is refused with 409.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
@@ -19,41 +20,65 @@
 //! # }
 //! ```
 //!
-//! **With axum, enable the feature `axum`:** routers that nest
-//! [want it](server#under-routernest).
+//! **With axum, enable the feature `axum`.** Without it a layer inside of `Router::nest`
+//! [mixes up routes](server#under-routernest).
 //!
 //! * What is guaranteed, where the layer belongs among others, and all settings: [`server`].
 //! * What clients see: [`WireContract`], [`rejection`].
 //! * What makes two requests one operation: [`KeySource`], [`ScopeSource`],
 //!   [`Fingerprinter`].
 //! * What becomes of an answer: [`RecordPolicy`], and [`Directive`] for a single one.
-//! * What a handler may know: [`Idempotency`].
-//! * Stores, and how to write one: [`store`].
-//! * What happened: [`Event`], [`Observer`].
-//! * The other half, for clients: module `client`, and keys from content: module `derive`.
+//! * What a handler can learn about its operation: [`Idempotency`].
+//! * Where keys and answers are kept, and how to write a store of your own: [`store`].
+//! * Logs and metrics: [`Event`], [`Observer`].
+//! * The other half, for clients: [`client`], and keys made from content: [`mod@derive`].
 //!
 //! # Features
 //!
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `memory` | [`MemoryStore`] | yes |
-//! | `sqlite` | `SqliteStore`: durable, on one machine; needs a C compiler | |
-//! | `encryption` | `store::Encrypted`: records the store cannot read | |
-//! | `compression` | `store::Compressed`: large records made small | |
+//! | `sqlite` | [`SqliteStore`]: durable, on one machine; needs a C compiler | |
+//! | `encryption` | [`store::Encrypted`]: records the store cannot read | |
+//! | `compression` | [`store::Compressed`]: large records made small | |
 //! | `axum` | [`Idempotency`] as an extractor; the original path below `Router::nest` | |
-//! | `grpc` | gRPC calls, with tonic for example: module `grpc` | |
-//! | `client` | keys for outgoing requests, and retries under them: module `client` | |
-//! | `derive` | keys from content: module `derive` | |
+//! | `grpc` | gRPC calls, with tonic for example: [`grpc`] | |
+//! | `client` | keys for outgoing requests, and retries under them: [`client`] | |
+//! | `derive` | keys made from content: [`mod@derive`] | |
 //! | `redis` | [`RedisStore`], for Redis, Valkey and their clusters | |
 //! | `postgres` | [`PostgresStore`]; needs Rust 1.94 | |
-//! | `conformance` | the laws of a store as a test suite | |
-//! | `metrics` | `MetricsObserver` | |
+//! | `conformance` | the laws of a store as a test suite: [`store_conformance!`] | |
+//! | `metrics` | [`MetricsObserver`] | |
+//!
+//! # Versions
+//!
+//! Needs Rust 1.85, with the feature `postgres` 1.94.
+//!
+//! Types of these crates are part of the API. A release that goes to a later, incompatible
+//! version of one of them is itself an incompatible release:
+//!
+//! | crate | where |
+//! |---|---|
+//! | `http` 1, `http-body` 1, `bytes` 1, `tower-layer` 0.3, `tower-service` 0.3 | everywhere |
+//! | `axum` 0.8 | the extractor |
+//! | `tower` 0.5, `tokio` 1 | the retry policy and its budget, in [`client`] |
+//! | `uuid` 1 | a namespace, in [`derive::compat`] |
+//! | `metrics` 0.24 | the facade that [`MetricsObserver`] reports to |
+//! | `redis` 1 | addresses and errors of [`RedisStore`]; re-exported as `store::redis::redis` |
+//! | `sqlx` 0.9 | pools, transactions and errors of [`PostgresStore`]; re-exported as `store::postgres::sqlx` |
+//!
+//! No other dependency shows in the API.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     not(all(
+        feature = "client",
         feature = "compression",
+        feature = "conformance",
+        feature = "derive",
         feature = "encryption",
+        feature = "grpc",
         feature = "memory",
+        feature = "metrics",
         feature = "postgres",
         feature = "redis",
         feature = "sqlite"

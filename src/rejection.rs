@@ -25,8 +25,8 @@
 //! ## idempotency_scope_missing
 //! It could not be told whose key it is: authentication is missing.
 //! ## idempotency_store_unavailable
-//! The store of keys cannot be reached or is full. Nothing was executed; retry after
-//! `Retry-After`.
+//! The store of keys cannot be reached, is full, or holds a record that it cannot read. This
+//! request was not executed; retry after `Retry-After`.
 //! ## idempotency_unconfirmed
 //! The operation's own transaction was rolled back, or its end is not known. Retry after
 //! `Retry-After`: the operation is carried out once.
@@ -50,9 +50,10 @@ pub enum RejectionKind {
     Conflict,
     /// The first request with this key still runs.
     InFlight,
-    /// Carried out, answer not kept.
+    /// The operation was carried out, and its answer was not kept.
     ResultUnavailable,
-    /// Its lease lapsed unfinished ([`AfterCrash::Hold`](crate::AfterCrash::Hold)).
+    /// The lease of the operation lapsed before it was completed
+    /// ([`AfterCrash::Hold`](crate::AfterCrash::Hold)).
     OutcomeUnknown,
     /// The body is over the limit.
     PayloadTooLarge,
@@ -62,7 +63,7 @@ pub enum RejectionKind {
     BodyTimeout,
     /// The scope source refused.
     ScopeMissing,
-    /// The store cannot be reached or is full.
+    /// The store cannot be reached, is full, or holds a record that it cannot read.
     StoreUnavailable,
     /// The handler's own transaction was rolled back, or its end is not known.
     Unconfirmed,
@@ -128,7 +129,7 @@ impl RejectionKind {
             Self::BodyTimeout => "The request body did not arrive in time.",
             Self::ScopeMissing => "It could not be told whose idempotency key this is.",
             Self::StoreUnavailable => {
-                "The store of idempotency keys is unavailable. Nothing was executed."
+                "The store of idempotency keys is unavailable. This request was not executed."
             }
             Self::Unconfirmed => {
                 "The operation was not confirmed. Retry it with the same idempotency key: it is \

@@ -65,11 +65,10 @@
 //! | a failure with `Idempotent-Replayed: true` ([`replay_header`](IdempotentRetry::replay_header)) | no: it is on record, and will not change |
 //! | `Retry-After`, in seconds or as a date | not before then; not at all beyond [`max_retry_after`](IdempotentRetry::max_retry_after) |
 //!
-//! Between attempts it waits, twice as long each time and shortened by chance
-//! ([`backoff`](IdempotentRetry::backoff)), at most
-//! [`max_attempts`](IdempotentRetry::max_attempts) times, and within a
-//! [`budget`](IdempotentRetry::budget) for all requests together. The last answer or error
-//! reaches the caller as it is.
+//! A request is sent at most [`max_attempts`](IdempotentRetry::max_attempts) times. The pause
+//! between two attempts doubles each time and is shortened at random
+//! ([`backoff`](IdempotentRetry::backoff)). A [`budget`](IdempotentRetry::budget) bounds the
+//! retries of all requests together. The last answer or error reaches the caller as it is.
 //!
 //! # Bodies
 //!

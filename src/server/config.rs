@@ -51,8 +51,9 @@ pub enum Unkept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum InFlight {
-    /// Refuse it at once with 409 and `Retry-After`: as long again as the lease tells that
-    /// the request has run, 1 s to 60 s, and never longer than the lease is left. The default.
+    /// Refuse it at once with 409. `Retry-After` is about as long as the first request has run
+    /// already, as far as its lease tells: 1 s to 60 s, and no longer than the lease lasts,
+    /// unless that is less than a second. The default.
     #[default]
     Reject,
     /// Let it wait, at most this long, and answer it with the first result. If that is not

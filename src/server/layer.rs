@@ -14,8 +14,8 @@ use crate::store::Store;
 /// Gives a service idempotency keys. See the [module documentation](crate::server) for what
 /// it guarantees and where it belongs among other layers.
 ///
-/// **Inside of axum's `Router::nest` it wants the feature `axum`:** without it one key is
-/// answered alike in all nests, see [there](crate::server#under-routernest).
+/// **Inside of axum's `Router::nest`, enable the feature `axum`:** without it, a key that was
+/// used in one nest is [answered in all of them](crate::server#under-routernest).
 ///
 /// ```
 /// # #[cfg(feature = "memory")] {

@@ -1,5 +1,19 @@
 //! The server side: [`IdempotencyLayer`], and what it promises.
 //!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | claim | the attempt to become the one who executes the operation of a key |
+//! | in flight | claimed, and not completed yet |
+//! | lease | a claim that was won: for 30 s by default, and renewed while the handler runs. If it is not renewed in time, it *lapses* |
+//! | fingerprint | a digest of the request. The same key with another fingerprint is a *mismatch* |
+//! | record | the answer as it is kept. A *replay* is an answer from a record |
+//! | retention | how long a record is kept |
+//! | release | to give a key back without a record: a retry runs again |
+//! | seal | to keep that the operation was done, but not its answer: a retry is refused with `idempotency_result_unavailable` |
+//! | node | one process with this layer |
+//!
 //! # What happens to a request
 //!
 //! 1. Is it ours? Its method is enabled and [`when`](IdempotencyLayer::when) admits it, else

@@ -49,7 +49,8 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.when = Some(Arc::new(predicate)))
     }
 
-    /// Refuses requests without a key with 400. Default: they pass through unprotected.
+    /// Refuses requests without a key with 400, if their [method](Self::methods) is enabled
+    /// and [`when`](Self::when) admits them. Default: they pass through unprotected.
     #[must_use]
     pub fn require_key(self) -> Self {
         self.set(|config| config.presence = KeyPresence::Required)

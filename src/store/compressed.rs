@@ -25,7 +25,7 @@ use crate::{record::Record, record_key::RecordKey};
 /// # Where it belongs
 ///
 /// Above [`Encrypted`](super::Encrypted), as `Compressed<Encrypted<S>>`: what is encrypted does
-/// not get smaller. Mind what the length then tells, see there. Below
+/// not get smaller. Mind what the length of an answer then tells, as said there. Below
 /// [`Cached`](super::Cached), which then replays without unpacking.
 ///
 /// It can be put on, or taken off with [`above`](Self::above) at `usize::MAX`, over a store

@@ -1,25 +1,25 @@
-//! The contract between the layer and what keeps the keys; the stores, and what can be put
-//! over them.
+//! Where keys and answers are kept: the contract of a store, the stores there are, and the
+//! wrappers that go around them.
 //!
-//! # Which one
+//! # Which store
 //!
 //! | store | who sees its keys | what they survive |
 //! |---|---|---|
-//! | `MemoryStore` | one process | nothing |
+//! | [`MemoryStore`] | one process | nothing |
 //! | [`sqlite`] | the processes of one machine | `kill -9`, a failure of power |
 //! | [`redis`] | all nodes | what the server's settings and its failover let survive |
 //! | [`postgres`] | all nodes | all that the database survives; effects can be exactly once |
-//! | yours, with a [`Slot`] | | |
+//! | your own, made with a [`Slot`] | | |
 //!
-//! Each has a page that says what breaks its promise. Over any of them go the wrappers, from
-//! the outside in:
+//! The page of each says what breaks its promise. Any of them can be wrapped, in this order
+//! from the outside in:
 //!
 //! | wrapper | for | mind |
 //! |---|---|---|
-//! | [`Cached`] | hot replays without a round trip | what an operator forgets is replayed for a while |
-//! | `Compressed` | large answers | lengths tell something |
-//! | `Encrypted` | answers that the store must not read | keys are yours to keep and to change |
-//! | [`Resilient`] | a store that may be slow or down | the layer's deadline goes around its own |
+//! | [`Cached`] | frequent replays without a round trip | a key that an operator drops from the store is replayed for up to a minute |
+//! | [`Compressed`] | large answers | the length of a compressed answer can give away a part of it |
+//! | [`Encrypted`] | answers that the store must not read | the encryption keys are yours to keep and to rotate |
+//! | [`Resilient`] | a store that may be slow or down | the layer's own deadline must be longer than all attempts together |
 //!
 //! ```
 //! # #[cfg(all(feature = "memory", feature = "compression", feature = "encryption"))] {

@@ -82,16 +82,16 @@ impl IdempotentRetry {
         self
     }
 
-    /// How often a request is sent at most, the first time included. Default: 4.
+    /// How often a request is sent at most, the first time included; 0 counts as 1. Default: 4.
     #[must_use]
     pub fn max_attempts(self, attempts: u32) -> Self {
         self.set(|settings| settings.max_attempts = attempts)
     }
 
-    /// How long to wait, beyond what the server asks for: `first` after the first attempt, then
-    /// twice as long each time, up to `longest`. Of each wait up to half is left out by chance:
-    /// clients that failed together, or were told the same second, do not come back together.
-    /// Default: 200 ms, up to 10 s.
+    /// How long to wait, in addition to what the server asks for: `first` after the first
+    /// attempt, then twice as long each time, up to `longest`. Each wait is shortened at random
+    /// by up to half, so that clients that failed together, or were told the same second, do
+    /// not come back together. Default: 200 ms, up to 10 s.
     #[must_use]
     pub fn backoff(self, first: Duration, longest: Duration) -> Self {
         self.set(|settings| settings.backoff = Backoff { first, longest })

@@ -22,10 +22,11 @@ pub enum CheckpointError {
         "this store does not hold the lease of the operation: either it was lost, or the layer has another store"
     )]
     NotHeld,
-    /// It would be too much.
+    /// With it, all that is saved for the operation would be more than 256 KiB, in base64 and
+    /// with the names.
     #[error("all that is saved for one operation may take 256 KiB in base64, with the names")]
     TooLarge,
-    /// The name cannot be kept.
+    /// The name is not 1 to 255 bytes long, or holds a NUL.
     #[error("the name of a checkpoint has 1 to 255 bytes, and no NUL")]
     InvalidName,
     /// The server did not do as asked.

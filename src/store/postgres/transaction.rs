@@ -45,7 +45,7 @@ pub enum BeginError {
         "this store does not hold the lease of the operation: either it was lost, or the layer has another store"
     )]
     NotHeld,
-    /// There is one already.
+    /// The operation has a transaction already.
     #[error("the operation has a transaction already")]
     AlreadyBegun,
     /// The server did not do as asked.

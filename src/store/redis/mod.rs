@@ -36,7 +36,7 @@
 //! # How to choose
 //!
 //! Take Redis where a round trip must be short and a failover may, once in years, let an
-//! operation run twice. Where it must not, the keys belong into the database that the
+//! operation run twice. Where it must not, the keys belong in the database that the
 //! handler writes to, in its own transaction. One process needs neither: see
 //! [`MemoryStore`](super::MemoryStore).
 //!

@@ -23,9 +23,10 @@ use crate::{record::Record, record_key::RecordKey};
 ///   corrupt record are answers, and are not asked again. If any attempt may have been
 ///   applied, so may the call as a whole.
 /// * **Breaker.** After a number of failures in a row no call reaches the store: each fails at
-///   once, as *not applied*. It fails **closed**: the layer refuses requests, and nothing runs
-///   unprotected. After a while one call is let through, and if the store answers it, so are
-///   all. Opening and closing are told through `tracing`.
+///   once, as *not applied*. The layer then refuses requests, and nothing runs unprotected,
+///   unless it was told [`DangerProceed`](crate::StoreFailure::DangerProceed). After a while
+///   one call is let through, and if the store answers it, so are all. Opening and closing are
+///   told through `tracing`.
 ///
 /// The layer has a deadline and retries of its own, around those here: keep its
 /// [`store_deadline`](crate::IdempotencyLayer::store_deadline) above all attempts and pauses

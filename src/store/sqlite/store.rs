@@ -67,7 +67,7 @@ impl SqliteStore {
     }
 
     /// Clears away all expired keys, in steps that hold up nobody for long, and says how many
-    /// it were. Claims clear some away in any case.
+    /// there were. Claims clear some away in any case.
     ///
     /// # Errors
     ///
