@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! export DATABASE_URL=postgres://localhost/postgres
-//! cargo run --example exactly_once              # kills it 20 times, and does the books
-//! cargo run --example exactly_once -- 200 7     # 200 times, at the moments that the seed 7 gives
-//! cargo run --example exactly_once -- serve     # only the bank, on 127.0.0.1:3002
+//! cargo run --features axum,postgres --example exactly_once
 //! ```
+//!
+//! kills it 20 times, and does the books; with `-- 200 7` behind it 200 times, at the moments
+//! that the seed 7 gives; with `-- serve` it is only the bank, on 127.0.0.1:3002.
 //!
 //! The bank writes each transfer in the transaction in which its answer is recorded. Sixteen
 //! clients transfer money all the time; each sends its request under the same key until it is
