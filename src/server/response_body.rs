@@ -21,7 +21,9 @@ pin_project! {
     ///
     /// Its error is the inner body's, boxed; or, for a body that is being recorded, that
     /// the lease was lost ([`LeaseLost`]), the handler's transaction was not confirmed
-    /// ([`Unconfirmed`]), or the recording was cut short ([`CutShort`]).
+    /// ([`Unconfirmed`]), or the recording was cut short ([`CutShort`]). A duplicate that joined
+    /// such a body is told of all of these, and of the inner body's errors, by
+    /// [`BrokeOff`](super::BrokeOff).
     pub struct ResponseBody<B> {
         #[pin]
         kind: Kind<B>,

@@ -54,8 +54,9 @@
 //!     +publish +subscribe +info +wait +asking +cluster|slots
 //! ```
 //!
-//! With `+client|setinfo`, which all take but Redis 7.0, it also learns the name of the client
-//! library; without, all works, but its ACL log notes each connection.
+//! where `idempotency:` is the prefix. With `+client|setinfo`, which all take but Redis 7.0, the
+//! server also learns the name of the client library; without, all works, but its ACL log notes
+//! each connection.
 //!
 //! Sentinels are not asked: give an address that follows the primary. Once a server says that
 //! it is a replica now, the connection to it is dropped, and the next call connects anew.
