@@ -23,11 +23,14 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
 use support::{
     Answer, AnyBody, BoxError, Unreadable, any, data, events::Events, frames, layer, live_body,
-    post, send, send_text, serve,
+    post, send, send_text, serve, soon,
 };
 use tokio::time::Instant;
 use tower::{Service, ServiceExt as _, service_fn};
-use tower_idempotency::{IdempotencyLayer, MemoryStore, Unkept, server::RequestBody};
+use tower_idempotency::{
+    BodyKey, Frames, IdempotencyLayer, InvalidKey, Key, KeyPlace, KeySource, MemoryStore, Unkept,
+    server::RequestBody,
+};
 
 fn keyed<B>(body: B) -> Request<B> {
     Request::post("/")
@@ -178,6 +181,99 @@ async fn a_broken_request_body_is_refused() {
     assert_eq!((noted.bodies().len(), store.len()), (0, 0));
 }
 
+/// Gives its frames, pending once where there is none, and then pends for ever: a body that is read
+/// on behind its trailers.
+struct GoesOn {
+    frames: std::vec::IntoIter<Option<Frame<Bytes>>>,
+    size: SizeHint,
+}
+
+impl GoesOn {
+    /// Two bytes and trailers, then `behind`.
+    fn behind_trailers(behind: Option<&'static str>) -> Self {
+        let mut frames = vec![Some(data("ab")), Some(Frame::trailers(trailers()))];
+        frames.extend(behind.map(data).map(Some));
+        Self {
+            frames: frames.into_iter(),
+            size: SizeHint::default(),
+        }
+    }
+
+    fn sized(mut self) -> Self {
+        self.size = SizeHint::with_exact(2);
+        self
+    }
+
+    fn live(mut self) -> Self {
+        let frames: Vec<_> = [None].into_iter().chain(self.frames).collect();
+        self.frames = frames.into_iter();
+        self
+    }
+}
+
+impl Body for GoesOn {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.frames.next() {
+            Some(Some(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(None) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_body_ends_with_its_trailers() {
+    for behind in [None, Some("more")] {
+        for in_body in [false, true] {
+            let (mut layer, _) = layer();
+            if in_body {
+                layer = layer.key_source(FirstBytes);
+            }
+            let noted = Noted::default();
+            let service = serve(&layer, noted.service());
+            let body = GoesOn::behind_trailers(behind);
+            let answer = soon(send(&service, keyed(any(body)))).await;
+            assert_eq!(answer.status, 200, "{behind:?} {in_body}");
+            let got = noted.bodies().remove(0);
+            assert_eq!(
+                (got.frames, got.trailers),
+                (vec!["ab".into()], Some(trailers()))
+            );
+        }
+    }
+}
+
+/// The key is the body.
+struct FirstBytes;
+
+impl KeySource for FirstBytes {
+    fn key(&self, _: &http::request::Parts) -> Result<KeyPlace, InvalidKey> {
+        Ok(KeyPlace::Body(Box::new(Self)))
+    }
+}
+
+impl BodyKey for FirstBytes {
+    fn key(self: Box<Self>, body: &Frames) -> Result<Option<Key>, InvalidKey> {
+        let text = String::from_utf8(body.as_slice().concat());
+        text.map_err(|_| InvalidKey::BadChar)
+            .and_then(Key::new)
+            .map(Some)
+    }
+}
+
 // Responses.
 
 /// A service that gives the next of these answers, and counts.
@@ -233,6 +329,25 @@ async fn frames_and_trailers_of_an_answer_are_replayed() {
         second.headers.get_all("trailer").iter().collect::<Vec<_>>(),
         ["x-sum"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_ends_with_its_trailers() {
+    for behind in [None, Some("more")] {
+        let body = || GoesOn::behind_trailers(behind);
+        for body in [body(), body().sized(), body().live()] {
+            let (first, second) = soon(first_and_replay(Response::new(body))).await;
+            assert_eq!(first.frames, ["ab"], "{behind:?}");
+            assert_eq!(first.trailers, Some(trailers()));
+            assert_eq!(second.text(), "ab");
+        }
+        let (layer, _) = layer();
+        let (_, service) = giving([Response::new(body().live())]);
+        let service = serve(&layer.max_response_body(1), service);
+        let beyond = soon(send(&service, post("k", ""))).await;
+        assert_eq!(beyond.frames, ["ab"], "{behind:?}");
+        assert_eq!(beyond.trailers, Some(trailers()));
+    }
 }
 
 /// What would not be kept in the head is not kept behind the body either.

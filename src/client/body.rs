@@ -77,20 +77,20 @@ impl<B> BufferedBody<B> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (mut frames, mut trailers, mut bytes) = (Vec::new(), None, 0);
+        let (mut frames, mut bytes) = (Vec::new(), 0);
         while bytes <= limit {
             let Some(frame) = body.frame().await.transpose()? else {
-                return Ok(Self::new(frames, trailers, None));
+                return Ok(Self::new(frames, None, None));
             };
             match frame.into_data() {
                 Ok(data) => {
                     bytes += data.len() as u64;
                     frames.push(data);
                 }
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                Err(frame) => return Ok(Self::new(frames, frame.into_trailers().ok(), None)),
             }
         }
-        Ok(Self::new(frames, trailers, Some(body)))
+        Ok(Self::new(frames, None, Some(body)))
     }
 
     fn new(frames: Vec<Bytes>, trailers: Option<HeaderMap>, rest: Option<B>) -> Self {

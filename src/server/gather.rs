@@ -132,6 +132,8 @@ impl Gathering {
         Gathered::Unkept(Cause::BodyFailed, self.frames, Rest::Error(Some(error)))
     }
 
+    /// Trailers are the end: a stream of tonic has more behind the status it failed with, if it is
+    /// asked.
     fn poll_step<B>(&mut self, mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Step>
     where
         B: Body<Data = Bytes>,
@@ -141,7 +143,13 @@ impl Gathering {
             match ready!(poll_caught(body.as_mut(), cx)) {
                 None => return Poll::Ready(Step::End),
                 Some(Err(error)) => return Poll::Ready(Step::Failed(error)),
-                Some(Ok(frame)) => self.take(frame),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data),
+                    Err(frame) => {
+                        self.trailers = frame.into_trailers().ok().map(Box::new);
+                        return Poll::Ready(Step::End);
+                    }
+                },
             }
             if self.room.is_none() {
                 return Poll::Ready(Step::TooLarge);
@@ -149,16 +157,11 @@ impl Gathering {
         }
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) {
-        match frame.into_data() {
-            Ok(data) => {
-                self.room = self
-                    .room
-                    .and_then(|room| room.checked_sub(data.len() as u64));
-                self.frames.push(data);
-            }
-            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
-        }
+    fn take(&mut self, data: Bytes) {
+        self.room = self
+            .room
+            .and_then(|room| room.checked_sub(data.len() as u64));
+        self.frames.push(data);
     }
 }
 

@@ -49,13 +49,12 @@ where
     }
 
     async fn read(&mut self) -> Read {
-        let mut trailers = None;
         loop {
             match self.next().await {
-                None => return Read::Whole(trailers),
+                None => return Read::Whole(None),
                 Some(Err(error)) => return Read::Failed(error),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Err(frame) => trailers = frame.into_trailers().ok(),
+                    Err(frame) => return Read::Whole(frame.into_trailers().ok()),
                     Ok(data) => match self.room.checked_sub(data.len() as u64) {
                         None => return Read::Beyond(data),
                         Some(room) => {
@@ -102,7 +101,10 @@ where
                 Some(Err(error)) => return End::failed(error),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => recording.push_beyond(data),
-                    Err(frame) => trailers = frame.into_trailers().ok(),
+                    Err(frame) => {
+                        trailers = frame.into_trailers().ok();
+                        break;
+                    }
                 },
             }
         }

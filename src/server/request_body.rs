@@ -5,6 +5,7 @@ use std::{
     fmt,
     iter::successors,
     mem,
+    ops::ControlFlow,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
@@ -42,13 +43,13 @@ impl Received {
         &self.frames
     }
 
-    /// Takes the next frame if there is `room` for it; `each` sees the data.
+    /// Takes the next frame if there is `room` for it; `each` sees the data. Trailers are the end.
     fn take<E: Into<BoxError>>(
         &mut self,
         frame: Result<Frame<Bytes>, E>,
         room: &mut u64,
         each: impl FnOnce(&Bytes),
-    ) -> Result<(), RejectionKind> {
+    ) -> Result<ControlFlow<()>, RejectionKind> {
         let frame = frame.map_err(|error| reason(&*error.into()))?;
         match frame.into_data() {
             Ok(data) => {
@@ -56,10 +57,13 @@ impl Received {
                 *room = left.ok_or(RejectionKind::PayloadTooLarge)?;
                 each(&data);
                 self.frames.push(data);
+                Ok(ControlFlow::Continue(()))
             }
-            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok().map(Box::new);
+                Ok(ControlFlow::Break(()))
+            }
         }
-        Ok(())
     }
 }
 
@@ -72,7 +76,9 @@ where
     let mut body = pin!(body);
     let (mut received, mut room) = (Received::default(), limit);
     while let Some(frame) = body.frame().await {
-        received.take(frame, &mut room, |_| {})?;
+        if received.take(frame, &mut room, |_| {})?.is_break() {
+            break;
+        }
     }
     Ok(received)
 }
@@ -124,7 +130,9 @@ where
         if let Some(mut body) = this.body.as_pin_mut() {
             while let Some(frame) = ready!(body.as_mut().poll_frame(cx)) {
                 let each = |data: &Bytes| this.fingerprint.update(data);
-                this.received.take(frame, this.room, each)?;
+                if this.received.take(frame, this.room, each)?.is_break() {
+                    break;
+                }
             }
         }
         let fingerprint = this.fingerprint.close();

@@ -148,6 +148,19 @@ async fn a_clone_begins_where_the_original_is() {
 }
 
 #[tokio::test]
+async fn trailers_are_the_end() {
+    let frames = [
+        Frame::data(TEXTS[0].clone()),
+        Frame::trailers(trailers()),
+        Frame::data(TEXTS[1].clone()),
+    ];
+    let read = BufferedBody::read(stream(frames.map(Ok).into()), 1024).await;
+    let whole = read.unwrap().collect().await.unwrap();
+    assert_eq!(whole.trailers(), Some(&trailers()));
+    assert_eq!(whole.to_bytes(), "one");
+}
+
+#[tokio::test]
 async fn trailers_are_still_to_come() {
     let mut body = read(1024).await;
     for _ in TEXTS.iter() {

@@ -187,3 +187,23 @@ async fn a_live_answer_goes_by_the_status_at_its_end() {
     let recorded = watched_twice(Status::not_found("no")).await;
     assert_eq!(recorded, ([Code::NotFound; 2], 1));
 }
+
+/// A stream may have more to say behind the status that it failed with, or never end.
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_the_status_it_fails_with() {
+    let payments = Payments::watching(|| {
+        let paids = [
+            Ok(Paid::default()),
+            Err(Status::not_found("no")),
+            Ok(Paid::default()),
+        ];
+        stream::iter(paids).chain(stream::pending())
+    });
+    let caller = connect(&layer(), payments).await.key("k");
+    for _ in 0..2 {
+        let mut paids = soon(caller.watch()).await.unwrap().into_inner();
+        assert!(soon(paids.next()).await.unwrap().is_ok());
+        let status = soon(paids.next()).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+    }
+}
