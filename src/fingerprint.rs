@@ -91,7 +91,12 @@ pub trait Fingerprinter: Send + Sync + 'static {
 
 /// Compares method, path, query, `Content-Type` (each line of it) and the body, byte for byte.
 ///
-/// No other header enters: client libraries change headers from attempt to attempt.
+/// No other header enters, nor do trailers: client libraries change headers from attempt to
+/// attempt.
+///
+/// **A form of type `multipart/form-data` is another request each time it is built:** its
+/// boundary is made by chance, and stands in its type and its body. A retry must send the bytes
+/// of the first attempt, or build the form with the same boundary.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ExactFingerprint;
@@ -121,6 +126,43 @@ enum State {
 }
 
 /// The body half of a fingerprint of your own.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::request::Parts;
+/// use tower_idempotency::{Accumulate, Fingerprint, FingerprintState, Fingerprinter};
+///
+/// /// Everything the default compares, but for white space in the body.
+/// struct Unspaced;
+///
+/// impl Fingerprinter for Unspaced {
+///     fn begin(&self, parts: &Parts) -> FingerprintState {
+///         FingerprintState::custom(Letters(FingerprintState::exact(parts)))
+///     }
+/// }
+///
+/// /// Hands what counts to the fingerprint inside.
+/// struct Letters(FingerprintState);
+///
+/// impl Accumulate for Letters {
+///     fn update(&mut self, piece: &Bytes) {
+///         let letters = piece.iter().filter(|byte| !byte.is_ascii_whitespace());
+///         self.0.update(&letters.copied().collect());
+///     }
+///
+///     fn finish(self: Box<Self>) -> Fingerprint {
+///         self.0.finish()
+///     }
+/// }
+/// # let fingerprint = |body: [&'static str; 2]| {
+/// #     let (parts, ()) = http::Request::post("/").body(()).unwrap().into_parts();
+/// #     let mut state = Unspaced.begin(&parts);
+/// #     body.map(|piece| state.update(&piece.into()));
+/// #     state.finish()
+/// # };
+/// # assert_eq!(fingerprint(["a b", " c"]), fingerprint(["a", "bc"]));
+/// # assert_ne!(fingerprint(["a b", " c"]), fingerprint(["a", "bd"]));
+/// ```
 pub trait Accumulate: Send {
     /// Takes the next piece of the body. Where one piece ends and the next begins says
     /// nothing: the same body may arrive in other pieces next time.

@@ -31,7 +31,7 @@ impl RecordKey {
     /// The record key of `key` on one route: the same key on another method or path names
     /// another operation. This is [`KeySpace::PerRoute`], the default.
     ///
-    /// `path` is the path as the client sent it, not decoded, without the query. The layer
+    /// `path` is the path as the client sent it, not decoded, without host and query. The layer
     /// knows it [under a nest](crate::server#under-routernest) only with the feature `axum`.
     #[must_use]
     pub fn per_route(
@@ -126,6 +126,11 @@ impl FromStr for RecordKey {
 pub enum KeySpace {
     /// A key names one operation of one method and path, as
     /// draft-ietf-httpapi-idempotency-key-header has it. The default.
+    ///
+    /// The path counts as it was sent: `/a`, `/a/` and `/%61` are three. **The host does not:**
+    /// where one layer serves several hosts that must not share keys, name the host in the
+    /// [scope](crate::Scope::of), or give each a layer with a
+    /// [`namespace`](crate::IdempotencyLayer::namespace).
     #[default]
     PerRoute,
     /// A key names one operation of the whole service, as at Stripe: using it again on

@@ -50,6 +50,9 @@
 //! guard, and neither has a hedge:** each attempt would be sent under a key of its own. A key
 //! that the caller chose, by header or [`UseKey`], is the same in any order.
 //!
+//! A timeout for each attempt belongs inside of the retry, where its error is one of the table
+//! below: a server that never answers is otherwise waited for, and not asked again.
+//!
 //! # What is sent again
 //!
 //! [`IdempotentRetry`] repeats a request that has a key, or whose method is safe (GET, HEAD,

@@ -11,7 +11,7 @@ use super::context::Idempotency;
 
 /// A handler asked for its [`Idempotency`] and the request carries no key, or the
 /// idempotency layer is missing. Use [`require_key`](crate::IdempotencyLayer::require_key),
-/// or extract `Option<Idempotency>`.
+/// or extract `Option<Idempotency>`. As an answer this is a 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request is not an idempotent operation")]
 #[non_exhaustive]

@@ -85,12 +85,24 @@
 //! |---|---|
 //! | trace, CORS | replays and refusals are traced too; `Access-Control-*` is not recorded, but added to each answer anew |
 //! | compression | a record is kept uncompressed, and each client gets the encoding it asks for |
+//! | decompression of requests | a retry that is packed otherwise is the same request, and [`max_request_body`](IdempotencyLayer::max_request_body) counts what is unpacked |
 //! | catch-panic | sees the panic after the key was released |
 //! | authentication | **outside**: an unauthenticated request must not claim a key, and the scope comes from the verified principal |
 //! | **idempotency** | |
 //! | timeout | **inside**: a timeout outside would only drop the client; the operation runs on and is recorded. Inside, the handler is stopped, and its 408 or 504 releases the key |
 //! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
-//! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer |
+//! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer. None raises that setting, nor does axum's `DefaultBodyLimit`: a route for uploads wants both |
+//!
+//! An error of a service inside, as tower's own `Timeout` and `LoadShed` end with, passes
+//! untouched and releases the key.
+//!
+//! For browsers, CORS has to allow the header `Idempotency-Key`, and to expose
+//! `Idempotent-Replayed`, `Idempotency-Status` and `Retry-After` to scripts that shall read them.
+//! `CorsLayer::new` does neither by itself.
+//!
+//! axum's `Router::layer` goes around what no route matches, too: a keyed request to a path that
+//! is not there yet has a 404 on record, which is replayed once it is there. `Router::route_layer`
+//! goes around routes only.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
