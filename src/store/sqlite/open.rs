@@ -19,7 +19,8 @@ pub(super) struct Settings {
     pub(super) sync_each_commit: bool,
 }
 
-/// Why a file cannot be used. `Display` says what to do about it.
+/// Why a file cannot be used. The text says what to do about it: print it with `{}`, as `expect`,
+/// and a `main` that returns it, print `Debug`.
 #[derive(Debug)]
 pub struct SqliteOpenError {
     path: PathBuf,
