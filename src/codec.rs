@@ -99,7 +99,7 @@ fn put_head(out: &mut BytesMut, record: &Inner) {
     out.put_u16(status);
 }
 
-/// A block of fields is far below 4 GiB: `http` holds at most 32,768 of them.
+/// A block of fields is far below 4 GiB: it has at most 32,768 of them.
 fn length(block: &[u8]) -> u32 {
     u32::try_from(block.len()).unwrap_or(u32::MAX)
 }

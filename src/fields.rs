@@ -7,6 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::protocol::Protocol;
 
+/// More lines are not kept: a `HeaderMap` holds fewer names, but any number of lines with one
+/// name, and a line takes ten times the room there that it takes packed.
+const MOST_LINES: usize = 32_768;
+
 /// An ordered list of header fields, duplicates and bytes beyond ASCII included, packed
 /// into one buffer: per field the length of the name (two bytes) and of the value (four),
 /// then both.
@@ -16,7 +20,10 @@ pub(crate) struct Fields(Bytes);
 impl Fields {
     /// Packs the fields of `headers` that `keep` admits.
     pub(crate) fn pack(headers: &HeaderMap, keep: impl Fn(&HeaderName) -> bool) -> Self {
-        let kept = || headers.iter().filter(|(name, _)| keep(name));
+        let kept = || {
+            let kept = headers.iter().filter(|(name, _)| keep(name));
+            kept.take(MOST_LINES)
+        };
         let size = kept()
             .map(|(name, value)| 6 + name.as_str().len() + value.len())
             .sum();
@@ -36,6 +43,9 @@ impl Fields {
         let mut headers = HeaderMap::new();
         let mut rest = &*block;
         while !rest.is_empty() {
+            if headers.len() == MOST_LINES {
+                return None;
+            }
             let (name, value) = split_one(&mut rest)?;
             let name = HeaderName::from_lowercase(name).ok()?;
             let value = HeaderValue::from_maybe_shared(block.slice_ref(value)).ok()?;
@@ -119,7 +129,7 @@ impl fmt::Debug for Fields {
 /// * `Access-Control-*`, rate-limit fields and trace fields (`Traceparent`, `X-Request-Id` and
 ///   the like), which the layers outside add to a replay as they do to any response.
 ///
-/// The same goes for trailers.
+/// The same goes for trailers. Of more than 32,768 lines the first are kept.
 ///
 /// `Content-Encoding`, all `grpc-…` fields, and the `Content-Type` of a gRPC answer are kept
 /// whatever is chosen: nobody could read the rest without them.
@@ -360,6 +370,18 @@ mod tests {
         assert_eq!(kept(&none, &answer(b"text/plain")), ["grpc-status"]);
         let packed = map(&[("content-encoding", b"gzip"), ("etag", b"1")]);
         assert_eq!(kept(&none, &packed), ["content-encoding"]);
+    }
+
+    #[test]
+    fn of_very_many_lines_the_first_are_kept() {
+        let line = (header::ETAG, HeaderValue::from_static(""));
+        let map = |lines| -> HeaderMap { std::iter::repeat_n(line.clone(), lines).collect() };
+        let most = RecordedHeaders::new().pack(&map(MOST_LINES));
+        assert_eq!(RecordedHeaders::new().pack(&map(MOST_LINES + 1)), most);
+        let block = most.as_block();
+        assert_eq!(Fields::from_block(block.clone()), Some(most.clone()));
+        let more = [block, &block[..block.len() / MOST_LINES]].concat();
+        assert_eq!(Fields::from_block(more.into()), None);
     }
 
     #[test]

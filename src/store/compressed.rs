@@ -20,7 +20,8 @@ use crate::{record::Record, record_key::RecordKey};
 /// # What it promises
 ///
 /// A record comes back as it went in. However a record in the store was tampered with, reading
-/// it takes no more memory than [`max_record`](Self::max_record): one that would is *corrupt*.
+/// it takes little more memory than [`max_record`](Self::max_record): one that would is
+/// *corrupt*.
 ///
 /// # Where it belongs
 ///
