@@ -22,6 +22,18 @@ pub(crate) fn fingerprints(a: &[u8], b: &[u8]) {
     if let Some(equal) = expected {
         assert_eq!(fingerprints[0] == fingerprints[1], equal);
     }
+    let both_mean = [a, b].iter().all(|text| meaning(text).is_ok());
+    for by in [
+        JsonFingerprint::new().ignore("/a").ignore("/b/0"),
+        JsonFingerprint::new().only(["/a", "/b/1"]),
+    ] {
+        let fingerprints = [a, b].map(|text| of_by(&by, [text]));
+        assert_eq!([a, b].map(|text| of_by(&by, text.chunks(1))), fingerprints);
+        // Parts of a text that has a meaning may be left out, and of no other.
+        if let Some(equal) = expected.filter(|equal| *equal || !both_mean) {
+            assert_eq!(fingerprints[0] == fingerprints[1], equal, "{by:?}");
+        }
+    }
     for (text, fingerprint) in [a, b].into_iter().zip(fingerprints) {
         assert_eq!(of(text.chunks(1)), fingerprint, "byte by byte");
         for cut in (0..text.len()).step_by(1 + text.len() / 16) {
@@ -41,9 +53,13 @@ fn whole(text: &[u8]) -> Fingerprint {
 }
 
 fn of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
+    of_by(&JsonFingerprint::new(), pieces)
+}
+
+fn of_by<'a>(by: &JsonFingerprint, pieces: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
     let request = Request::post("/").header("content-type", "application/json");
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    let mut state = JsonFingerprint::new().begin(&parts);
+    let mut state = by.begin(&parts);
     for piece in pieces {
         state.update(&Bytes::copy_from_slice(piece));
     }
