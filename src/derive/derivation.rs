@@ -74,8 +74,8 @@ impl Derivation {
     /// string is spelled do not count. Numbers are exact decimals; `null` is not absence.
     ///
     /// A text that has no one meaning (it is no JSON, says a name twice in one object, holds
-    /// half a surrogate pair, or is nested deeper than 128) is added byte for byte, and meets
-    /// no other.
+    /// half a surrogate pair, is nested deeper than 128, or is longer than 858,993,459 bytes) is
+    /// added byte for byte, and meets no other.
     ///
     /// ```
     /// use tower_idempotency::derive::Derivation;
