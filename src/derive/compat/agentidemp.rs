@@ -29,13 +29,15 @@ pub fn sha256_hex(content: impl AsRef<[u8]>) -> Key {
     form::short(&Sha256::digest(content).into())
 }
 
-/// The same of `scope`, a zero byte and `content`.
+/// `ik_` and the first 32 hexadecimal digits of the SHA-256 of `scope`, a zero byte and
+/// `content`.
 #[must_use]
 pub fn scoped_sha256_hex(scope: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Key {
     scoped_key(scope, [content])
 }
 
-/// The same of `scope` and, with a zero byte before each, `parts`.
+/// `ik_` and the first 32 hexadecimal digits of the SHA-256 of `scope` and, each after a zero
+/// byte, `parts`.
 #[must_use]
 pub fn scoped_key<P: AsRef<[u8]>>(
     scope: impl AsRef<[u8]>,
