@@ -77,7 +77,8 @@
 //! # Where it belongs among other layers
 //!
 //! **Once on the way of a request.** Where a clone of a layer stands further in, it finds every
-//! key in flight, namely by the one further out, and refuses it.
+//! key in flight, namely by the one further out, and refuses it: each first request is a 409
+//! `idempotency_in_flight`, with [`InFlight::Wait`] after it waited in vain.
 //!
 //! From the outside in:
 //!
