@@ -330,3 +330,20 @@ async fn a_claim_evicts_no_thousands() {
     }
     acquire(&table, &Claim::new(&over, REQUEST));
 }
+
+/// A flood of claims would lock every shard for each of them.
+#[tokio::test(start_paused = true)]
+async fn a_full_store_looks_for_what_is_gone_once_a_second() {
+    let table = table();
+    table.room.max_entries.store(1, Relaxed);
+    let keys = [1, 2, 3].map(key);
+    let claims = [0, 1, 2].map(|i| Claim::new(&keys[i], REQUEST).retained_for(seconds(5)));
+    acquire(&table, &claims[0]);
+    advance(seconds(60)).await;
+    table.cleared.set(Some(table.now().second()));
+    assert!(table.claim(&claims[1]).is_err());
+    advance(seconds(1)).await;
+    acquire(&table, &claims[1]);
+    assert!(table.claim(&claims[2]).is_err());
+    assert_eq!(table.cleared.get(), Some(table.now().second()));
+}
