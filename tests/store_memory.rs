@@ -31,6 +31,6 @@ store_conformance!(
 
 store_conformance!(
     evicting,
-    InProcess(MemoryStore::new().danger_evict_completed()),
+    InProcess(MemoryStore::new().evict_completed()),
     paused
 );

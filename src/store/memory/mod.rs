@@ -87,7 +87,7 @@ impl MemoryStore {
     /// carries it out again, and whoever can make up keys can have records evicted. Keys
     /// in flight are never evicted; a store full of them refuses new keys all the same.
     #[must_use]
-    pub fn danger_evict_completed(self) -> Self {
+    pub fn evict_completed(self) -> Self {
         self.0.room.evict_completed.store(true, Relaxed);
         self
     }

@@ -93,7 +93,7 @@ async fn what_expired_makes_room() {
 
 #[tokio::test(start_paused = true)]
 async fn eviction_takes_the_record_that_expires_first_and_nothing_in_flight() {
-    let store = MemoryStore::new().max_entries(4).danger_evict_completed();
+    let store = MemoryStore::new().max_entries(4).evict_completed();
     let held = acquire(&store, 1).await;
     complete(&store, 2, 10, 2 * HOUR).await;
     complete(&store, 3, 10, HOUR).await;
@@ -111,9 +111,7 @@ async fn eviction_takes_the_record_that_expires_first_and_nothing_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn eviction_frees_enough_bytes() {
-    let store = MemoryStore::new()
-        .max_bytes(10_000)
-        .danger_evict_completed();
+    let store = MemoryStore::new().max_bytes(10_000).evict_completed();
     for number in 0..100 {
         complete(&store, number, 1_000, HOUR).await;
         assert!(store.bytes() < 11_300);
