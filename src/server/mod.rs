@@ -85,6 +85,7 @@
 //! | layer | why there |
 //! |---|---|
 //! | trace, CORS | replays and refusals are traced too; `Access-Control-*` is not recorded, but added to each answer anew |
+//! | marks of sensitive headers | a record does not keep which of its values is sensitive |
 //! | compression | a record is kept uncompressed, and each client gets the encoding it asks for |
 //! | decompression of requests | a retry that is packed otherwise is the same request, and [`max_request_body`](IdempotencyLayer::max_request_body) counts what is unpacked |
 //! | catch-panic | sees the panic after the key was released |
