@@ -485,6 +485,24 @@ async fn a_lapsed_lease_nobody_took_over_is_still_good() {
 }
 
 /// A live answer, and what writes its body.
+/// Else a retry on its node would end its renewals, and later run beside it.
+#[tokio::test(start_paused = true)]
+async fn a_lapsed_lease_that_was_renewed_in_time_is_kept() {
+    let store = FaultStore::new();
+    let (mut a, b) = (Node::new("a", &store), Node::new("b", &store));
+    let (answer, operation) = a.start().await;
+    lapse(&store).await;
+    assert!(operation.is_lease_lost());
+    store.lasting(Verb::Renew, Fault::None);
+    tokio::time::sleep(LEASE / 6).await;
+    assert_eq!(a.send().await.code(), "idempotency_in_flight");
+    tokio::time::sleep(LEASE * 2).await;
+    b.gate.add_permits(1);
+    assert_eq!(b.send().await.code(), "idempotency_in_flight");
+    a.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+}
+
 async fn live(store: &FaultStore) -> (Sender<Bytes, BoxError>, Response<ResponseBody<AnyBody>>) {
     let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
     let (mut sender, body) = live_body();

@@ -33,7 +33,7 @@ pub(super) struct Flight {
 
 /// The stages of a flight, in order; it never goes back.
 const HELD: u8 = 0;
-/// The lease is gone, or has lapsed.
+/// The lease is gone.
 const LOST: u8 = 1;
 /// The outcome is on its way to the store; what a renewal finds means nothing any more.
 const SETTLING: u8 = 2;
@@ -123,6 +123,14 @@ impl Flight {
         Duration::from_millis(deadline.saturating_sub(clock.at(Instant::now())))
     }
 
+    /// Tells whoever works under the lease that it lapsed. If nobody has taken the key over, the
+    /// next renewal gets it back.
+    pub(super) fn lapse(&self) {
+        if self.stage.load(Ordering::SeqCst) == HELD {
+            self.tell_lost();
+        }
+    }
+
     /// Tells whoever works under the lease that it is gone. Only the first call has an
     /// effect, and none while the flight settles.
     pub(super) fn lose(&self) {
@@ -147,7 +155,7 @@ impl Flight {
 
     /// Whether somebody else may hold the key by now.
     pub(super) fn is_stale(&self, clock: &Clock) -> bool {
-        self.is_lost() || self.remaining(clock).is_zero()
+        self.stage.load(Ordering::SeqCst) == LOST || self.remaining(clock).is_zero()
     }
 
     pub(super) fn is_lost(&self) -> bool {

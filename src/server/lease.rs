@@ -311,7 +311,7 @@ fn look_at<S: Store>(node: &Arc<Node<S>>, flight: &Arc<Flight>) -> u64 {
         }
     }
     if flight.lapses(&node.clock, now) {
-        flight.lose();
+        flight.lapse();
     }
     flight.look_at(&node.clock, now)
 }
