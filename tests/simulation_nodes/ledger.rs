@@ -1,0 +1,141 @@
+//! What happened, as the store, the handlers and the clients saw it. All times are in
+//! milliseconds since the beginning.
+
+use std::collections::BTreeMap;
+
+/// How a lease ended in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Over {
+    Completed {
+        body: Option<String>,
+        until: u64,
+    },
+    Released,
+    Taken,
+    /// Retention ended after it lapsed.
+    Gone,
+}
+
+/// A lease that was granted.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    pub key: usize,
+    pub fence: u64,
+    /// The life of the node that claimed.
+    pub life: usize,
+    pub attempt: u32,
+    pub generation: u64,
+    pub at: u64,
+    pub duration: u64,
+    pub variant: u64,
+    /// By a claim that came late or twice: its node need not know of it.
+    pub stray: bool,
+    pub deadline: u64,
+    pub lapses: Vec<u64>,
+    pub over: Option<(u64, Over)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Record,
+    Seal,
+    Release,
+}
+
+/// One start of the handler.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub key: usize,
+    /// 0 if it ran unprotected.
+    pub fence: u64,
+    pub attempt: u32,
+    pub life: usize,
+    pub request: usize,
+    pub start: u64,
+    /// Until when it watched whether its lease was lost.
+    pub watched: Option<u64>,
+    /// When the handler learned that its lease was lost, and the observers.
+    pub lost: Option<u64>,
+    pub told: Option<u64>,
+    pub end: Option<(u64, Outcome)>,
+    /// Dropped before its end.
+    pub cut: Option<u64>,
+    pub body: String,
+    /// Its body came in parts.
+    pub live: bool,
+}
+
+impl Run {
+    /// Until when it ran.
+    pub fn until(&self) -> u64 {
+        let end = self.end.map(|(at, _)| at);
+        end.or(self.cut).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a client got.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    pub status: u16,
+    pub replayed: bool,
+    pub mark: Option<String>,
+    pub code: Option<String>,
+    pub retry_after: Option<u64>,
+    pub body: String,
+    /// The body or the service failed.
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub key: usize,
+    pub variant: u64,
+    pub life: usize,
+    pub start: u64,
+    pub last: bool,
+    pub hung_up: bool,
+    pub answer: Option<(u64, Answer)>,
+}
+
+/// A node from its start to its crash or shutdown.
+#[derive(Debug, Clone)]
+pub struct Life {
+    pub node: usize,
+    pub end: Option<u64>,
+    /// When its calls, or itself, were impaired.
+    pub troubles: Vec<(u64, u64)>,
+    pub frozen: Vec<(u64, u64)>,
+    pub last_call: u64,
+    /// When drain was called, and what came of it when.
+    pub drained: Option<(u64, Option<(u64, bool)>)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub leases: BTreeMap<u64, Granted>,
+    pub runs: Vec<Run>,
+    pub requests: Vec<Asked>,
+    pub lives: Vec<Life>,
+    /// What was seen to be wrong at once.
+    pub wrong: Vec<String>,
+}
+
+impl Life {
+    pub fn troubled(&self, from: u64, to: u64) -> bool {
+        self.troubles
+            .iter()
+            .chain(&self.frozen)
+            .any(|(begin, end)| *begin <= to && *end >= from)
+    }
+
+    pub fn was_frozen(&self, from: u64, to: u64) -> bool {
+        self.frozen
+            .iter()
+            .any(|(begin, end)| *begin <= to && *end >= from)
+    }
+
+    pub fn frozen_for(&self, from: u64, to: u64) -> u64 {
+        let within = |(begin, end): &(u64, u64)| (*end).min(to).saturating_sub((*begin).max(from));
+        self.frozen.iter().map(within).sum()
+    }
+}

@@ -1,0 +1,234 @@
+//! What is drawn from the seed before anything runs.
+
+use std::time::Duration;
+
+use tower_idempotency::{AfterCrash, IdempotencyLayer, InFlight, Scope, StoreFailure};
+
+use super::{chance::Chance, link::Link, weather::Weather};
+
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub lease: u64,
+    pub hold: bool,
+    pub wait: Option<u64>,
+    pub retention: u64,
+    pub deadline: u64,
+    pub attempts: u32,
+    pub proceeds: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Act {
+    Ask {
+        node: usize,
+        key: usize,
+        variant: u64,
+        hangs_up: Option<u64>,
+        last: bool,
+    },
+    HangUp {
+        request: usize,
+    },
+    Weather {
+        node: usize,
+        weather: Weather,
+    },
+    Freeze {
+        node: usize,
+        lasts: u64,
+    },
+    Thaw {
+        node: usize,
+    },
+    Crash {
+        node: usize,
+        back: u64,
+    },
+    Start {
+        node: usize,
+    },
+    Drain {
+        node: usize,
+        within: u64,
+    },
+    Heal,
+}
+
+#[derive(Debug)]
+pub struct Plan {
+    pub nodes: Vec<Settings>,
+    pub keys: usize,
+    pub acts: Vec<(u64, Act)>,
+    /// When all faults end.
+    pub healed: u64,
+    /// When the last requests come, and when nothing is under way any more.
+    pub last: u64,
+}
+
+const LEASES: [u64; 6] = [300, 500, 1_000, 3_000, 10_000, 30_000];
+
+impl Settings {
+    fn draw(chance: &mut Chance) -> Self {
+        let waits = chance.percent(50);
+        Self {
+            lease: chance.one_of(&LEASES),
+            hold: chance.percent(40),
+            wait: waits.then(|| chance.time(100, 20_000)),
+            retention: if chance.percent(20) {
+                chance.between(1_000, 9_000)
+            } else {
+                3_600_000
+            },
+            deadline: chance.one_of(&[60, 200, 1_000, 2_000]),
+            attempts: u32::try_from(chance.between(1, 4)).unwrap(),
+            proceeds: chance.percent(20),
+        }
+    }
+
+    pub fn layer(&self, link: Link) -> IdempotencyLayer<Link> {
+        let layer = IdempotencyLayer::new(link)
+            .scope_fn(|_| Ok(Scope::global()))
+            .lease(Duration::from_millis(self.lease))
+            .after_crash(if self.hold {
+                AfterCrash::Hold
+            } else {
+                AfterCrash::Takeover
+            })
+            .retention(Duration::from_millis(self.retention))
+            .store_deadline(Duration::from_millis(self.deadline))
+            .store_attempts(self.attempts);
+        let layer = match self.wait {
+            Some(budget) => layer.in_flight(InFlight::Wait(Duration::from_millis(budget))),
+            None => layer,
+        };
+        match self.proceeds {
+            true => layer.store_failure(StoreFailure::DangerProceed),
+            false => layer,
+        }
+    }
+}
+
+impl Plan {
+    pub fn draw(seed: u64) -> Self {
+        let mut chance = Chance::of(seed, &[1]);
+        let nodes = usize::try_from(chance.between(2, 4)).unwrap();
+        let keys = usize::try_from(chance.between(1, 3)).unwrap();
+        let common = Settings::draw(&mut chance);
+        let mixed = chance.percent(10);
+        let settings: Vec<_> = (0..nodes)
+            .map(|_| {
+                let own = Settings::draw(&mut chance);
+                let (lease, hold, retention) = (common.lease, common.hold, common.retention);
+                if mixed {
+                    own
+                } else {
+                    Settings {
+                        lease,
+                        hold,
+                        retention,
+                        ..own
+                    }
+                }
+            })
+            .collect();
+        let healed = chance.time(5_000, 60_000);
+        let mut plan = Self {
+            nodes: settings,
+            keys,
+            acts: Vec::new(),
+            healed,
+            last: 0,
+        };
+        plan.requests(&mut chance);
+        if chance.percent(92) {
+            for node in 0..nodes {
+                plan.faults(node, &mut chance);
+            }
+        }
+        plan.acts.push((healed, Act::Heal));
+        plan.last = healed + 200_000;
+        plan.last_requests();
+        plan.acts.sort_by_key(|(at, _)| *at);
+        plan
+    }
+
+    fn requests(&mut self, chance: &mut Chance) {
+        let mut at = 10;
+        for _ in 0..chance.between(4, 30) {
+            at += match chance.percent(60) {
+                true => chance.between(0, 30),
+                false => chance.time(10, self.healed / 4),
+            };
+            if at >= self.healed {
+                break;
+            }
+            let act = Act::Ask {
+                node: chance.index(self.nodes.len()),
+                key: chance.index(self.keys),
+                variant: u64::from(chance.percent(5)),
+                hangs_up: chance.percent(20).then(|| chance.time(1, 4_000)),
+                last: false,
+            };
+            self.acts.push((at, act));
+        }
+    }
+
+    fn faults(&mut self, node: usize, chance: &mut Chance) {
+        let lease = self.nodes[node].lease;
+        for _ in 0..chance.between(0, 8) {
+            // Mostly soon after a request.
+            let (asked, _) = self.acts[chance.index(self.acts.len())];
+            let at = match chance.percent(80) {
+                true => asked + chance.time(0, lease.min(10_000)),
+                false => chance.between(1, self.healed - 1),
+            };
+            let at = at.min(self.healed - 1);
+            match chance.between(0, 9) {
+                0..=5 => {
+                    let weather = Weather::draw(chance, lease);
+                    let ends = at + chance.time(20, 4 * lease.min(10_000));
+                    self.acts.push((at, Act::Weather { node, weather }));
+                    let weather = Weather::default();
+                    self.acts
+                        .push((ends.min(self.healed), Act::Weather { node, weather }));
+                }
+                6..=7 => {
+                    let lasts = chance.time(50, 2 * lease.min(20_000));
+                    self.acts.push((at, Act::Freeze { node, lasts }));
+                }
+                8 => self.acts.push((
+                    at,
+                    Act::Crash {
+                        node,
+                        back: chance.time(10, 10_000),
+                    },
+                )),
+                _ => self.acts.push((
+                    at,
+                    Act::Drain {
+                        node,
+                        within: chance.time(100, 30_000),
+                    },
+                )),
+            }
+        }
+    }
+
+    fn last_requests(&mut self) {
+        for node in 0..self.nodes.len() {
+            for key in 0..self.keys {
+                for variant in 0..2 {
+                    let at = self.last + (node as u64) * 2_000 + 500 * variant;
+                    let act = Act::Ask {
+                        node,
+                        key,
+                        variant,
+                        hangs_up: None,
+                        last: true,
+                    };
+                    self.acts.push((at, act));
+                }
+            }
+        }
+    }
+}
