@@ -109,6 +109,25 @@ async fn drain_waits_for_what_is_about_to_lose_its_client() {
     }
 }
 
+/// Nobody leads any more, but its handler still runs.
+#[tokio::test(start_paused = true)]
+async fn drain_waits_for_what_lost_its_lease_to_another() {
+    let store = FaultStore::new();
+    let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
+    let (gate, runs) = (Arc::new(Semaphore::new(0)), Arc::default());
+    let service = serve(&layer, gated(&gate, &runs));
+    store.lasting(Verb::Renew, Fault::Refused);
+    let zombie = tokio::spawn(service.clone().oneshot(post("k", "hello")));
+    tokio::time::sleep(LEASE * 2).await;
+    let other = send(&service, post("k", "other")).await;
+    assert_eq!(other.code(), "idempotency_conflict");
+    let drained = layer.drain(Duration::from_secs(5)).await;
+    assert_eq!(drained, Drained::DeadlinePassed(1));
+    gate.add_permits(1);
+    assert_eq!(layer.drain(Duration::from_secs(5)).await, Drained::Complete);
+    assert!(zombie.is_finished());
+}
+
 #[tokio::test(start_paused = true)]
 async fn drain_waits_for_live_answers() {
     let layer = IdempotencyLayer::new(MemoryStore::new());

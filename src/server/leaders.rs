@@ -10,7 +10,7 @@ use std::{
     num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -70,6 +70,8 @@ struct Slot {
 pub(super) struct Leaders {
     shards: Box<[Mutex<Shard>]>,
     next: AtomicU64,
+    /// How many were replaced, having lost their lease, and still run.
+    replaced: AtomicUsize,
 }
 
 type Shard = HashMap<RecordKey, Slot, DigestHasher>;
@@ -84,6 +86,7 @@ impl Leaders {
         Self {
             shards,
             next: AtomicU64::new(1),
+            replaced: AtomicUsize::new(0),
         }
     }
 
@@ -113,7 +116,8 @@ impl Leaders {
     pub(super) fn under_way(&self) -> usize {
         let runs = |slot: &&Slot| !matches!(slot.stage, Stage::Elsewhere(_));
         let count = |shard| lock(shard).values().filter(runs).count();
-        self.shards.iter().map(count).sum()
+        let leading: usize = self.shards.iter().map(count).sum();
+        leading + self.replaced.load(Ordering::Relaxed)
     }
 
     /// The number of the new leader, or the one to follow.
@@ -143,6 +147,7 @@ impl Leaders {
                 _ => return Err(stands.get_mut().follow()),
             },
         }
+        self.replaced.fetch_add(1, Ordering::Relaxed);
         // Observers are told, and may come back here: not under the lock.
         drop(shard);
         if let Some(flight) = stale.stage.flight() {
@@ -174,13 +179,15 @@ impl Leaders {
         verdict: impl FnOnce() -> Option<Verdict>,
     ) {
         let mut shard = self.shard(key);
-        let Entry::Occupied(stands) = shard.entry(*key) else {
-            return;
-        };
-        if stands.get().id == id.get() {
-            let slot = stands.remove();
-            drop(shard);
-            slot.tell(|| Stage::Over(verdict()));
+        match shard.entry(*key) {
+            Entry::Occupied(stands) if stands.get().id == id.get() => {
+                let slot = stands.remove();
+                drop(shard);
+                slot.tell(|| Stage::Over(verdict()));
+            }
+            _ => {
+                self.replaced.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -260,8 +267,9 @@ mod tests {
         let second = enter(&node, &key).unwrap();
         assert!(flight.is_lost(), "nobody else would tell its handler");
         first.reach(Stage::Elsewhere(Instant::now()));
-        assert_eq!(node.leaders.under_way(), 1);
+        assert_eq!(node.leaders.under_way(), 2);
         first.end(|| None);
+        assert_eq!(node.leaders.under_way(), 1);
         assert!(enter(&node, &key).is_none(), "the second leads");
         drop(second);
         assert!(enter(&node, &key).is_some());
