@@ -182,6 +182,10 @@ impl Flight {
         self.stage.store(SETTLED, Ordering::SeqCst);
     }
 
+    pub(super) fn is_settling(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) >= SETTLING
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.stage.load(Ordering::SeqCst) == SETTLED
     }

@@ -8,10 +8,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
-use tokio::time::{self, Instant};
+use tokio::{
+    runtime::Handle,
+    time::{self, Instant},
+};
 
 use super::{
     call::{Call, call, call_within},
@@ -231,8 +235,18 @@ impl<S: Store> Held<S> {
     }
 }
 
+/// Not settled, it was cut off with its runtime; or by a panic, as of a handler's future that is
+/// dropped. After that the key is given back, as after any panic.
 impl<S: Store> Drop for Held<S> {
     fn drop(&mut self) {
+        if !self.flight.is_settling() && thread::panicking() && Handle::try_current().is_ok() {
+            self.flight.settle();
+            let (node, flight) = (Arc::clone(&self.node), Arc::clone(&self.flight));
+            let id = self.id.take();
+            let held = Self { node, flight, id };
+            self.node.tasks.spawn(held.release(Cause::Panic));
+            return;
+        }
         if !self.flight.is_settled() {
             let key = self.flight.lease.key();
             self.flight.config.emit(&Event::Abandoned { key });
