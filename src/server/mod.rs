@@ -179,7 +179,7 @@
 //! arrived that ends the request. After the claim the operation moves to a task of its own
 //! and runs to its end, without the task-locals and the spans of the layers outside. Nothing is
 //! spawned otherwise: a panic of the handler goes to the layers outside, after the key was
-//! released.
+//! released; one in a drop before, and the key is released by a task of its own.
 //!
 //! A response whose size is not known, and which is not all there at once, is *live*: its
 //! head leaves at once, and a task drains it into a recording that the client reads as it
