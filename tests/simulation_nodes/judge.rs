@@ -195,6 +195,13 @@ impl Judge<'_> {
             (Some((at, Over::Taken | Over::Gone)), _) if lease.lapses.iter().all(|l| l > at) => {
                 self.say(format!("{at}: f{} ended without a lapse", lease.fence));
             }
+            (None, Some(run)) if matches!(run.end, Some((_, Outcome::Release))) => {
+                let settings = &self.plan.nodes[life.node];
+                let insists = settings.hold && settings.retention > self.plan.last;
+                if insists && life.end.is_none() {
+                    self.say(format!("{}: f{} is never released", lease.at, lease.fence));
+                }
+            }
             (None, None)
                 if late
                     && lease.deadline < self.plan.last
