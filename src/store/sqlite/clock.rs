@@ -27,10 +27,22 @@ impl Clock {
 
     /// The time since 1970, at least `seen`.
     pub(super) fn now(&self, seen: Duration) -> Duration {
+        self.look(seen, wall, instant)
+    }
+
+    fn look(
+        &self,
+        seen: Duration,
+        wall: impl FnOnce() -> Duration,
+        instant: impl FnOnce() -> Instant,
+    ) -> Duration {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = wall();
+        // Last: a thread held up before it is behind until it looks again. The other way round it
+        // would be ahead from then on.
         let at = instant();
         let gone_on = known.time.saturating_add(at - known.at);
-        let time = gone_on.max(seen).max(wall());
+        let time = gone_on.max(seen).max(wall);
         *known = Known { time, at };
         time
     }
@@ -52,6 +64,7 @@ fn wall() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -73,5 +86,16 @@ mod tests {
             assert!(last >= first);
         }
         assert!(last < ahead + YEAR, "it goes on as time does");
+    }
+
+    #[test]
+    fn a_thread_held_up_between_two_looks_does_not_set_it_ahead() {
+        let (clock, start) = (Clock::new(), instant());
+        let passed = Cell::new(Duration::ZERO);
+        let held_up = || passed.replace(passed.get() + YEAR);
+        clock.look(Duration::ZERO, || YEAR + held_up(), || start + held_up());
+        let wall = YEAR + passed.get();
+        let now = clock.look(Duration::ZERO, || wall, || start + passed.get());
+        assert_eq!(now, wall);
     }
 }
