@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use tower_idempotency::{
-    AfterCrash, Record, Store as _,
+    AfterCrash, Record, RedisStore, Store as _,
     store::{Claim, Claimed, Completion, Resolution, Standing},
 };
 
-use crate::scene::{
-    HOUR, REQUEST, acquire, acquire_for, claim, complete, key, record, replayed, scene,
+use crate::{
+    scene::{HOUR, REQUEST, acquire, acquire_for, claim, complete, key, record, replayed, scene},
+    servers::{Fault, Proxy},
 };
 
 #[tokio::test]
@@ -30,6 +31,30 @@ async fn what_is_forgotten_can_be_claimed_and_not_completed() {
     complete(&store, &lease, &record("second")).await;
     let forgotten = store.forget(&key(1)).await.unwrap();
     assert_eq!(forgotten, Standing::Completed(record("second")));
+}
+
+/// A release looks at the record that is in its way in a second call.
+#[tokio::test]
+async fn what_is_forgotten_while_a_release_looks_at_it_is_free() {
+    let (server, operator) = scene().await;
+    let proxy = Proxy::start(server.port()).await;
+    let address = format!("redis://127.0.0.1:{}", proxy.port());
+    let store = RedisStore::connect(address).await.unwrap().deadline(HOUR);
+    let zombie = acquire_for(&operator, 1, Duration::ZERO).await;
+    complete(&operator, &acquire(&operator, 1).await, &record("first")).await;
+    // So that the server knows the scripts.
+    let released = store.release(&zombie).await.unwrap();
+    assert_eq!(
+        released,
+        Completion::Lost(Standing::Completed(record("first")))
+    );
+    proxy.arm(2, Fault::Hold);
+    let releasing = tokio::spawn(async move { store.release(&zombie).await });
+    proxy.struck().await;
+    operator.forget(&key(1)).await.unwrap();
+    proxy.heal();
+    let released = releasing.await.unwrap().unwrap();
+    assert_eq!(released, Completion::AlreadyApplied);
 }
 
 #[tokio::test]

@@ -56,7 +56,12 @@ impl Store for RedisStore {
 
     async fn release(&self, lease: &Lease) -> Result<Completion, StoreError> {
         let more = [self.channel()];
-        self.end(&script::RELEASE, lease, &more, None).await
+        let ended = self.end(&script::RELEASE, lease, &more, None).await?;
+        Ok(match ended {
+            // What was in the way went before it was looked at.
+            Completion::Lost(Standing::Absent) => Completion::AlreadyApplied,
+            ended => ended,
+        })
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Completion, StoreError> {
