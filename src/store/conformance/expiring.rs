@@ -80,7 +80,8 @@ pub async fn expired_key_is_as_if_never_seen<H: Harness>(harness: &H) {
 }
 
 /// A key that lapsed and was never taken over is kept for the retention of its claim, from
-/// the end of the lease on. Then it is as if never seen.
+/// the end of the lease on. Then it is as if never seen: its owner cannot complete it, and for a
+/// release it is free already.
 pub async fn lapsed_key_is_kept_for_its_retention_and_no_longer<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;
     let hold = || scene.claim().after_crash(AfterCrash::Hold);
@@ -91,5 +92,6 @@ pub async fn lapsed_key_is_kept_for_its_retention_and_no_longer<H: Harness>(harn
     scene.pass(4).await;
     let completion = scene.complete(&lease, &record("zombie")).await;
     assert_eq!(completion, Completion::Lost(Standing::Absent));
+    assert_eq!(scene.release(&lease).await, Completion::AlreadyApplied);
     assert_eq!(won(scene.other_found(&hold()).await).attempt(), 1);
 }

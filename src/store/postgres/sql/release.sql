@@ -18,15 +18,17 @@ deleted AS (
     WHERE key = $1 AND token = $2 AND fence = $3
         AND response IS NULL
         AND (checkpoints IS NULL OR kept_until <= clock_timestamp())
-    RETURNING waiting
+    RETURNING waiting, kept_until
 ),
 done AS (
-    SELECT waiting FROM emptied
+    SELECT waiting, 'applied' AS found FROM emptied
     UNION ALL
-    SELECT waiting FROM deleted
+    -- What is gone was free already.
+    SELECT waiting, CASE WHEN kept_until > clock_timestamp() THEN 'applied' ELSE 'absent' END
+    FROM deleted
 )
 SELECT
-    'applied' AS found, NULL::float8 AS remaining, NULL::bytea AS response,
+    found, NULL::float8 AS remaining, NULL::bytea AS response,
     CASE WHEN waiting THEN pg_notify($4, encode($1, 'hex'))::text END AS told
 FROM done
 UNION ALL
