@@ -484,7 +484,6 @@ async fn a_lapsed_lease_nobody_took_over_is_still_good() {
     assert!(a.send().await.is_replay());
 }
 
-/// A live answer, and what writes its body.
 /// Else a retry on its node would end its renewals, and later run beside it.
 #[tokio::test(start_paused = true)]
 async fn a_lapsed_lease_that_was_renewed_in_time_is_kept() {
@@ -503,6 +502,7 @@ async fn a_lapsed_lease_that_was_renewed_in_time_is_kept() {
     assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
 }
 
+/// A live answer, and what writes its body.
 async fn live(store: &FaultStore) -> (Sender<Bytes, BoxError>, Response<ResponseBody<AnyBody>>) {
     let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);
     let (mut sender, body) = live_body();
