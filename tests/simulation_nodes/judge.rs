@@ -65,7 +65,6 @@ pub fn judge(plan: &Plan, ledger: &Ledger, seen: &mut Seen) -> Vec<String> {
             let late = runs.filter(|run| {
                 run.life == number && run.start < at && run.until() > at && run.fence > 0
             });
-            let late = late.filter(|run| run.told.is_none_or(|told| told > at));
             if late.count() > 0 {
                 judge.say(format!("{at}: life {number} was not drained"));
             }
