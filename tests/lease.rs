@@ -502,6 +502,37 @@ async fn a_lapsed_lease_that_was_renewed_in_time_is_kept() {
     assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
 }
 
+/// The store knows better than the clock of a node that does not hear it.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_kept_though_a_retry_of_its_node_took_it_for_lapsed() {
+    let store = FaultStore::new();
+    let (mut a, b) = (Node::new("a", &store), Node::new("b", &store));
+    let (answer, operation) = a.start().await;
+    store.lasting(Verb::Renew, Fault::LostReply);
+    tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+    assert!(operation.is_lease_lost());
+    assert_eq!(a.send().await.code(), "idempotency_in_flight");
+    assert_eq!(store.calls(Verb::Claim), 2, "the store was asked");
+    tokio::time::sleep(LEASE * 2).await;
+    b.gate.add_permits(1);
+    assert_eq!(b.send().await.code(), "idempotency_in_flight");
+    a.gate.add_permits(1);
+    assert_eq!(answer.await.unwrap().text(), "a, attempt 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_gone_is_not_renewed_any_more() {
+    let store = FaultStore::new();
+    let mut a = Node::new("a", &store);
+    let (_answer, operation) = a.start().await;
+    store.memory.forget(operation.record_key());
+    tokio::time::sleep(LEASE / 2).await;
+    assert!(operation.is_lease_lost());
+    let renewals = store.calls(Verb::Renew);
+    tokio::time::sleep(LEASE * 2).await;
+    assert_eq!(store.calls(Verb::Renew), renewals);
+}
+
 /// A live answer, and what writes its body.
 async fn live(store: &FaultStore) -> (Sender<Bytes, BoxError>, Response<ResponseBody<AnyBody>>) {
     let layer = IdempotencyLayer::new(store.clone()).lease(LEASE);

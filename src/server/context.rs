@@ -134,8 +134,8 @@ impl Idempotency {
         Key::new(self.record_key().child(label)).expect("hexadecimal digits are a key")
     }
 
-    /// Whether the lease is lost: another attempt may be running, and the answer of this
-    /// one will not be used.
+    /// Whether the lease was lost, or lapsed because it could not be renewed: another attempt may
+    /// be running, and then the answer of this one will not be used.
     #[must_use]
     pub fn is_lease_lost(&self) -> bool {
         self.0.is_lost()

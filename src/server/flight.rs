@@ -96,8 +96,12 @@ impl Flight {
         clock.at(now).saturating_add(soon)
     }
 
-    /// Begins a renewal, unless one is under way. It is over when what this returns is dropped.
+    /// Begins a renewal, unless one is under way or the lease is gone. It is over when what this
+    /// returns is dropped.
     pub(super) fn begin_renewal(self: &Arc<Self>) -> Option<Renewal> {
+        if self.is_gone() {
+            return None;
+        }
         let begins = !self.renewing.swap(true, Ordering::SeqCst);
         begins.then(|| Renewal(Arc::clone(self)))
     }
@@ -155,7 +159,12 @@ impl Flight {
 
     /// Whether somebody else may hold the key by now.
     pub(super) fn is_stale(&self, clock: &Clock) -> bool {
-        self.stage.load(Ordering::SeqCst) == LOST || self.remaining(clock).is_zero()
+        self.is_gone() || self.remaining(clock).is_zero()
+    }
+
+    /// Whether the store has said that somebody else holds the key, or nobody.
+    fn is_gone(&self) -> bool {
+        self.stage.load(Ordering::SeqCst) == LOST
     }
 
     pub(super) fn is_lost(&self) -> bool {

@@ -10,7 +10,7 @@ use std::{
     num::NonZeroU64,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -70,8 +70,9 @@ struct Slot {
 pub(super) struct Leaders {
     shards: Box<[Mutex<Shard>]>,
     next: AtomicU64,
-    /// How many were replaced, having lost their lease, and still run.
-    replaced: AtomicUsize,
+    /// What still runs, and was replaced when its lease had lapsed: the store may know that
+    /// lease all the same.
+    replaced: Mutex<HashMap<u64, Arc<Flight>>>,
 }
 
 type Shard = HashMap<RecordKey, Slot, DigestHasher>;
@@ -86,38 +87,40 @@ impl Leaders {
         Self {
             shards,
             next: AtomicU64::new(1),
-            replaced: AtomicUsize::new(0),
+            replaced: Mutex::default(),
         }
     }
 
     /// The flights whose leases are to be kept.
     pub(super) fn flights(&self) -> Vec<Arc<Flight>> {
-        let flights = |shard| {
+        let flights = |shard: &Mutex<Shard>| {
             let shard = lock(shard);
             let flights = shard
                 .values()
                 .filter_map(|slot| slot.stage.flight().cloned());
             flights.collect::<Vec<_>>()
         };
-        self.shards.iter().flat_map(flights).collect()
+        let mut flights: Vec<_> = self.shards.iter().flat_map(flights).collect();
+        flights.extend(lock(&self.replaced).values().cloned());
+        flights
     }
 
     /// Whether no lease is to be kept.
     pub(super) fn has_no_flight(&self) -> bool {
-        let none = |shard| {
+        let none = |shard: &Mutex<Shard>| {
             lock(shard)
                 .values()
                 .all(|slot| slot.stage.flight().is_none())
         };
-        self.shards.iter().all(none)
+        self.shards.iter().all(none) && lock(&self.replaced).is_empty()
     }
 
     /// How many requests run to their end, whoever waits for them.
     pub(super) fn under_way(&self) -> usize {
         let runs = |slot: &&Slot| !matches!(slot.stage, Stage::Elsewhere(_));
-        let count = |shard| lock(shard).values().filter(runs).count();
+        let count = |shard: &Mutex<Shard>| lock(shard).values().filter(runs).count();
         let leading: usize = self.shards.iter().map(count).sum();
-        leading + self.replaced.load(Ordering::Relaxed)
+        leading + lock(&self.replaced).len()
     }
 
     /// The number of the new leader, or the one to follow.
@@ -142,16 +145,16 @@ impl Leaders {
                 return Ok(id);
             }
             Entry::Occupied(mut stands) => match stands.get().stage.flight() {
-                // Following one that lost its lease would wedge the key on this node.
+                // Following one whose lease lapsed would wedge the key on this node.
                 Some(flight) if flight.is_stale(clock) => stale = stands.insert(slot),
                 _ => return Err(stands.get_mut().follow()),
             },
         }
-        self.replaced.fetch_add(1, Ordering::Relaxed);
-        // Observers are told, and may come back here: not under the lock.
-        drop(shard);
         if let Some(flight) = stale.stage.flight() {
-            flight.lose();
+            lock(&self.replaced).insert(stale.id, Arc::clone(flight));
+            // Observers are told, and may come back here: not under the lock.
+            drop(shard);
+            flight.lapse();
         }
         Ok(id)
     }
@@ -186,7 +189,7 @@ impl Leaders {
                 slot.tell(|| Stage::Over(verdict()));
             }
             _ => {
-                self.replaced.fetch_sub(1, Ordering::Relaxed);
+                lock(&self.replaced).remove(&id.get());
             }
         }
     }
@@ -197,8 +200,8 @@ impl Leaders {
 }
 
 /// A panic between lock and unlock cannot leave a map half changed.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Slot {
