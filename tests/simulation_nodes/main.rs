@@ -24,7 +24,7 @@ mod weather;
 
 use std::env;
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 600;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok()?.parse().ok()
