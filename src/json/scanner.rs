@@ -293,6 +293,7 @@ mod tests {
         assert_eq!(scanner.feed(b" "), Ok(()));
         assert_eq!(scanner.feed(b"1"), Err(Unfit));
     }
+
     #[test]
     fn elements_that_count_alike_are_one_member() {
         let mut selection = Selection::default();
