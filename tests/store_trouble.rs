@@ -6,10 +6,12 @@ mod support;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -22,7 +24,7 @@ use support::{
     fault::{Fault, FaultStore, Verb},
     post, send, serve,
 };
-use tower::service_fn;
+use tower::{ServiceExt as _, service_fn};
 use tower_idempotency::{
     AfterCrash, Drained, Idempotency, IdempotencyLayer, StoreFailure, server::RequestBody,
 };
@@ -215,6 +217,37 @@ async fn a_route_that_chose_danger_runs_unprotected_and_says_so() {
         503,
         "a garbled record says that it ran"
     );
+}
+
+/// What it answered holds what the handler gave it: connections, permits.
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_drop_of_an_unprotected_handler_takes_its_answer_along() {
+    struct PanicsWhenDropped;
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            panic!("the handler panics");
+        }
+    }
+    let bench = Bench::new();
+    bench.store.lasting(Verb::Claim, Fault::Refused);
+    let layer = bench.layer.store_failure(StoreFailure::DangerProceed);
+    let permit = Arc::new(());
+    let held = Arc::clone(&permit);
+    let service = service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+        let mut answer = Response::new(Full::<Bytes>::default());
+        answer.extensions_mut().insert(Arc::clone(&held));
+        let (mut answer, guard) = (Some(Ok::<_, Infallible>(answer)), PanicsWhenDropped);
+        poll_fn(move |_| {
+            let _ = &guard;
+            Poll::Ready(answer.take().unwrap())
+        })
+    });
+    let service = serve(&layer, service);
+    let panicked = tokio::spawn(service.oneshot(post("k", "hello")));
+    assert!(panicked.await.unwrap_err().is_panic());
+    assert_eq!(Arc::strong_count(&permit), 1);
+    let drained = layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(drained, Drained::Complete);
 }
 
 #[tokio::test(start_paused = true)]

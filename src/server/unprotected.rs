@@ -36,12 +36,14 @@ impl<S: Store> Shared<S> {
         self: Arc<Self>,
         running: impl Future<Output = Result<Response<B>, E>>,
     ) -> Answered<B, E> {
-        let running = {
-            // No leader is under way, by which a drain would know of it.
-            let _known = Arc::clone(&self.node.unprotected);
-            running.await
-        };
-        let mut response = running?;
+        // No leader is under way, by which a drain would know of it.
+        let known = Arc::clone(&self.node.unprotected);
+        let mut running = Box::pin(running);
+        // By itself: what `running.await` comes to leaks if its drop panics.
+        let answered = running.as_mut().await;
+        drop(running);
+        drop(known);
+        let mut response = answered?;
         self.take_ours(response.headers_mut());
         Ok(self.mark(response.map(ResponseBody::passed), Protection::Unprotected))
     }
