@@ -145,6 +145,42 @@ async fn a_claim_in_doubt_is_given_back_when_the_store_answers_again() {
     }
 }
 
+/// A claim that is sent again after the release would win the key anew, for nobody.
+#[tokio::test(start_paused = true)]
+async fn a_claim_in_doubt_is_won_once_and_then_released() {
+    let bench = Bench::new();
+    bench.store.next(Verb::Claim, [Fault::LostReply; 3]);
+    bench.store.next(Verb::Release, [Fault::LostReply; 3]);
+    assert_eq!(bench.send().await.status, 503);
+    bench.layer.drain(Duration::from_secs(60)).await;
+    let calls = [Verb::Claim, Verb::Release].map(|verb| bench.store.calls(verb));
+    assert_eq!(calls, [4, 4]);
+    assert_eq!(bench.events.count("released:claim_unconfirmed"), 1);
+    assert_eq!(bench.store.memory.len(), 0);
+}
+
+/// The claim that is to find out what became of one that never arrived wins the key itself: when
+/// all but no time is left, too.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_won_to_give_it_back_is_given_back() {
+    let mut bench = Bench::new();
+    let layer = bench.layer.after_crash(AfterCrash::Hold);
+    bench.layer = layer.retention(Duration::from_secs(60));
+    bench.store.lasting(Verb::Claim, Fault::LostRequest);
+    bench.store.lasting(Verb::Release, Fault::LostRequest);
+    assert_eq!(bench.send().await.status, 503);
+    let asked = bench.store.calls(Verb::Claim);
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    assert!(bench.store.calls(Verb::Claim) > asked);
+    bench.store.lasting(Verb::Claim, Fault::None);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(bench.store.memory.len(), 1, "won, and not released");
+    bench.store.lasting(Verb::Release, Fault::None);
+    bench.layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(bench.store.memory.len(), 0);
+    assert_eq!(bench.events.count("abandoned"), 0);
+}
+
 /// Nobody may take over what lapsed, so nothing else would free the key before its retention
 /// ends.
 #[tokio::test(start_paused = true)]

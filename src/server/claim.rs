@@ -7,7 +7,7 @@ use tokio::time::{self, Instant};
 use super::{
     call::{Call, call},
     config::Config,
-    insist::{Insistence, release},
+    insist::{Insistence, insist, release},
     node::Node,
     pauses::Pauses,
 };
@@ -100,11 +100,14 @@ async fn give_back<S: Store>(node: Arc<Node<S>>, config: Arc<Config>, again: Own
         match claim(&node, &config, &again).await {
             // A takeover, which is left to lapse: a release would forget what was attempted.
             Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => break,
+            // Not claimed again: once it is released, that would win the key anew.
             Ok(Claimed::Acquired(lease)) => {
+                drop(insistence);
                 let cause = Cause::ClaimUnconfirmed;
-                if release(&node, &config, &lease, cause).await.is_ok() {
-                    return;
+                if release(&node, &config, &lease, cause).await.is_err() {
+                    insist(&node, &config, &lease, cause).await;
                 }
+                return;
             }
             // Somebody else has it, or it is done: nothing of ours stands there.
             Ok(_) => return,

@@ -36,17 +36,29 @@ pub(super) async fn release_in_the_end<S: Store>(
     flight: Arc<Flight>,
     cause: Cause,
 ) {
-    let (config, lease) = (&flight.config, &flight.lease);
-    let mut insistence = Insistence::new(&node, config);
+    let insisting = insist(&node, &flight.config, &flight.lease, cause);
+    if let Some(Completion::Lost(_)) = insisting.await {
+        flight.tell_lost();
+    }
+}
+
+/// Asks for the release of a key until the store has spoken, for as long as that can free it.
+pub(super) async fn insist<S: Store>(
+    node: &Node<S>,
+    config: &Config,
+    lease: &Lease,
+    cause: Cause,
+) -> Option<Completion> {
+    let mut insistence = Insistence::new(node, config);
     while insistence.again().await {
-        match release(&node, config, lease, cause).await {
+        match release(node, config, lease, cause).await {
             Err(error) if error.kind() == StoreErrorKind::Corrupt => break,
             Err(_) => {}
-            Ok(Completion::Lost(_)) => return flight.tell_lost(),
-            Ok(_) => return,
+            Ok(completion) => return Some(completion),
         }
     }
     config.emit(&Event::Abandoned { key: lease.key() });
+    None
 }
 
 /// Asks again and again for as long as that can free the key: until its lease lapses; or,
