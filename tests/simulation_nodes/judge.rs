@@ -160,7 +160,7 @@ impl Judge<'_> {
             let Some(run) = run else { continue };
             let lives = life.end.is_none_or(|end| end >= *lapse);
             let runs = run.start < *lapse && run.until() > *lapse;
-            let runs = runs && run.told.is_none_or(|told| told > *lapse || told < *lapse);
+            let runs = runs && run.told.is_none_or(|told| told != *lapse);
             if runs && lives && !life.troubled(lapse.saturating_sub(lease.duration / 3), *lapse) {
                 self.say(format!("{lapse}: f{} lapsed without a fault", lease.fence));
             }
