@@ -363,6 +363,21 @@ async fn no_event_is_silent_about_a_key_left_behind() {
     assert_eq!(bench.events.count("abandoned"), 1);
 }
 
+/// Nothing was to be recorded of it.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_read_is_left_behind_by_an_answer_that_releases_it() {
+    let mut bench = Bench::new();
+    bench.status = StatusCode::INTERNAL_SERVER_ERROR;
+    bench.store.lasting(Verb::Release, Fault::Corrupt);
+    let answer = bench.send().await;
+    assert_eq!(answer.text(), "run 1");
+    assert_eq!(answer.header("idempotency-status"), None);
+    let drained = bench.layer.drain(Duration::from_secs(1)).await;
+    assert_eq!(drained, Drained::Complete, "it is asked once more");
+    let events = ["unrecorded", "abandoned"].map(|name| bench.events.count(name));
+    assert_eq!(events, [0, 1]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_renews_but_does_not_record_holds_nobody_for_ever() {
     let bench = Bench::new();

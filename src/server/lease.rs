@@ -102,7 +102,7 @@ impl<S: Store> Held<S> {
         sealed: Option<Cause>,
     ) -> Settled {
         self.flight.settle();
-        let settled = match self.heed(self.send_once(record, retention).await) {
+        let settled = match self.heed_completion(self.send_once(record, retention).await) {
             Some(settled) => settled,
             None => Box::pin(self.send_again(record, retention)).await,
         };
@@ -127,7 +127,8 @@ impl<S: Store> Held<S> {
         let mut pauses = Pauses::resending();
         loop {
             let lives = self.pause(pauses.next()).await;
-            if let Some(settled) = self.heed(self.send_once(record, retention).await) {
+            let completed = self.send_once(record, retention).await;
+            if let Some(settled) = self.heed_completion(completed) {
                 return settled;
             }
             attempts = attempts.saturating_add(1);
@@ -195,10 +196,12 @@ impl<S: Store> Held<S> {
         for _ in 0..self.flight.config.store_attempts {
             let (node, flight) = (&self.node, &self.flight);
             let released = release(node, &flight.config, &flight.lease, cause).await;
+            let is_corrupt =
+                matches!(&released, Err(error) if error.kind() == StoreErrorKind::Corrupt);
             if let Some(settled) = self.heed(released) {
                 return settled;
             }
-            if !self.pause(pauses.next()).await {
+            if is_corrupt || !self.pause(pauses.next()).await {
                 break;
             }
         }
@@ -211,6 +214,14 @@ impl<S: Store> Held<S> {
         Settled::Kept
     }
 
+    /// As [`heed`](Self::heed). What stands there and cannot be read never takes a record.
+    fn heed_completion(&self, answer: Result<Completion, StoreError>) -> Option<Settled> {
+        match answer {
+            Err(error) if error.kind() == StoreErrorKind::Corrupt => Some(self.unrecorded()),
+            answer => self.heed(answer),
+        }
+    }
+
     /// What an answer of the store means; `None` if it is worth sending again.
     fn heed(&self, answer: Result<Completion, StoreError>) -> Option<Settled> {
         let settled = match answer {
@@ -220,7 +231,6 @@ impl<S: Store> Held<S> {
                 Settled::Lost(standing)
             }
             Ok(Completion::RolledBack) => Settled::RolledBack,
-            Err(error) if error.kind() == StoreErrorKind::Corrupt => self.unrecorded(),
             Err(_) => return None,
         };
         self.flight.settled();
