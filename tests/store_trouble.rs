@@ -24,6 +24,7 @@ use support::{
     fault::{Fault, FaultStore, Verb},
     post, send, serve,
 };
+use tokio::runtime::Builder;
 use tower::{ServiceExt as _, service_fn};
 use tower_idempotency::{
     AfterCrash, Drained, Idempotency, IdempotencyLayer, StoreFailure, server::RequestBody,
@@ -361,6 +362,22 @@ async fn no_event_is_silent_about_a_key_left_behind() {
     bench.send().await;
     bench.layer.drain(Duration::from_secs(60)).await;
     assert_eq!(bench.events.count("abandoned"), 1);
+}
+
+/// Whoever shuts down without a drain, or when its time is over, learns what is left.
+#[test]
+fn no_event_is_silent_about_a_key_that_the_runtime_left_behind() {
+    for verb in [Verb::Release, Verb::Claim] {
+        let mut bench = Bench::new();
+        bench.status = StatusCode::INTERNAL_SERVER_ERROR;
+        bench.store.lasting(verb, Fault::LostRequest);
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(bench.send());
+        assert_eq!(bench.events.count("abandoned"), 0);
+        drop(runtime);
+        assert_eq!(bench.events.count("abandoned"), 1, "{verb:?}");
+    }
 }
 
 /// Nothing was to be recorded of it.

@@ -7,12 +7,12 @@ use tokio::time::{self, Instant};
 use super::{
     call::{Call, call},
     config::Config,
-    insist::{Insistence, insist, release},
+    insist::{Insistence, Owed, insist, release},
     node::Node,
     pauses::Pauses,
 };
 use crate::{
-    event::{Cause, Event, Verb},
+    event::{Cause, Verb},
     store::{Claim, Claimed, OwnedClaim, Store, StoreError, StoreErrorKind},
 };
 
@@ -93,26 +93,35 @@ fn is_worth_resending(error: &StoreError) -> bool {
 }
 
 /// Finds out what became of a claim in doubt, and releases the key if it was won.
-async fn give_back<S: Store>(node: Arc<Node<S>>, config: Arc<Config>, again: OwnedClaim) {
-    let again = again.as_claim();
-    let mut insistence = Insistence::new(&node, &config);
-    while insistence.again().await {
-        match claim(&node, &config, &again).await {
-            // A takeover, which is left to lapse: a release would forget what was attempted.
-            Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => break,
-            // Not claimed again: once it is released, that would win the key anew.
-            Ok(Claimed::Acquired(lease)) => {
-                drop(insistence);
-                let cause = Cause::ClaimUnconfirmed;
-                if release(&node, &config, &lease, cause).await.is_err() {
-                    insist(&node, &config, &lease, cause).await;
+fn give_back<S: Store>(
+    node: Arc<Node<S>>,
+    config: Arc<Config>,
+    again: OwnedClaim,
+) -> impl Future<Output = ()> {
+    // Made now: the task may be dropped without having begun.
+    let owed = Owed::new(&config, again.as_claim().key());
+    async move {
+        let again = again.as_claim();
+        let mut insistence = Insistence::new(&node, &config);
+        while insistence.again().await {
+            match claim(&node, &config, &again).await {
+                // A takeover, which is left to lapse: a release would forget what was attempted.
+                Ok(Claimed::Acquired(lease)) if lease.attempt() > 1 => return,
+                // Not claimed again: once it is released, that would win the key anew.
+                Ok(Claimed::Acquired(lease)) => {
+                    drop(insistence);
+                    let cause = Cause::ClaimUnconfirmed;
+                    if release(&node, &config, &lease, cause).await.is_ok()
+                        || insist(&node, &config, &lease, cause).await.is_some()
+                    {
+                        owed.given();
+                    }
+                    return;
                 }
-                return;
+                // Somebody else has it, or it is done: nothing of ours stands there.
+                Ok(_) => return owed.given(),
+                Err(_) => {}
             }
-            // Somebody else has it, or it is done: nothing of ours stands there.
-            Ok(_) => return,
-            Err(_) => {}
         }
     }
-    config.emit(&Event::Abandoned { key: again.key() });
 }

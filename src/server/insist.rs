@@ -12,6 +12,7 @@ use super::{call::call, config::Config, flight::Flight, node::Node};
 use crate::{
     event::{Cause, Event, Verb},
     horizon::after,
+    record_key::RecordKey,
     store::{AfterCrash, Completion, Lease, Store, StoreError, StoreErrorKind},
 };
 
@@ -31,14 +32,22 @@ pub(super) async fn release<S: Store>(
 }
 
 /// Goes on asking for a release that the store has not confirmed.
-pub(super) async fn release_in_the_end<S: Store>(
+pub(super) fn release_in_the_end<S: Store>(
     node: Arc<Node<S>>,
     flight: Arc<Flight>,
     cause: Cause,
-) {
-    let insisting = insist(&node, &flight.config, &flight.lease, cause);
-    if let Some(Completion::Lost(_)) = insisting.await {
-        flight.tell_lost();
+) -> impl Future<Output = ()> {
+    // Made now: the task may be dropped without having begun.
+    let owed = Owed::new(&flight.config, flight.lease.key());
+    async move {
+        let insisting = insist(&node, &flight.config, &flight.lease, cause);
+        let Some(completion) = insisting.await else {
+            return;
+        };
+        owed.given();
+        if let Completion::Lost(_) = completion {
+            flight.tell_lost();
+        }
     }
 }
 
@@ -57,8 +66,36 @@ pub(super) async fn insist<S: Store>(
             Ok(completion) => return Some(completion),
         }
     }
-    config.emit(&Event::Abandoned { key: lease.key() });
     None
+}
+
+/// A key that is to be given back. Dropped, it is told to be left behind: given up, or cut short
+/// with its runtime.
+pub(super) struct Owed {
+    config: Arc<Config>,
+    key: Option<RecordKey>,
+}
+
+impl Owed {
+    pub(super) fn new(config: &Arc<Config>, key: &RecordKey) -> Self {
+        Self {
+            config: Arc::clone(config),
+            key: Some(*key),
+        }
+    }
+
+    /// It was given back, or was not ours.
+    pub(super) fn given(mut self) {
+        self.key = None;
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.config.emit(&Event::Abandoned { key });
+        }
+    }
 }
 
 /// Asks again and again for as long as that can free the key: until its lease lapses; or,
