@@ -1,186 +1,144 @@
-//! Whether what clients were told is what is promised.
+//! Whether what clients were told is what is promised: it follows from what their node was told.
 
 use super::{
     judge::Judge,
-    ledger::{Answer, Asked, Granted, Outcome, Over, Run},
+    ledger::{Answer, Asked, Granted, Outcome, Over},
+    verb::Found,
 };
 
 impl Judge<'_> {
     pub fn answered(&mut self, number: usize, asked: &Asked) {
         let life = &self.ledger.lives[asked.life];
         let Some((at, answer)) = &asked.answer else {
-            if !asked.hung_up && life.end.is_none() {
+            if asked.hung_up.is_none() && life.end.is_none() {
                 self.say(format!("{}: q{number} is never answered", asked.start));
             }
             return;
         };
-        if let Some(wrong) = self.misanswered(number, asked, *at, answer) {
-            self.say(format!("{at}: q{number}: {wrong}: {answer:?}"));
+        let run = self.ledger.runs.iter().find(|run| run.request == number);
+        let wrong = match run {
+            Some(run) => self.own(run, asked, *at, answer),
+            None => self
+                .of_another(asked, *at, answer)
+                .or_else(|| self.too_late(number, asked, *at, answer)),
+        };
+        if let Some(wrong) = wrong {
+            let (code, body) = (answer.code.as_deref(), &answer.body);
+            let (status, error) = (answer.status, answer.error.as_deref());
+            let what = code.or(error).unwrap_or(body);
+            self.say(format!("{at}: q{number}: {wrong}: {status} {what}"));
         }
     }
 
-    fn misanswered(
-        &self,
-        number: usize,
-        asked: &Asked,
-        at: u64,
-        answer: &Answer,
-    ) -> Option<String> {
-        let life = &self.ledger.lives[asked.life];
-        let settings = &self.plan.nodes[life.node];
-        let run = self.ledger.runs.iter().find(|run| run.request == number);
-        let trouble = life.troubled(asked.start.saturating_sub(2_000), at);
-        // Who follows a request that came before may be told what that one found.
-        let since = match life.was_frozen(asked.start, at) {
-            true => 0,
-            false => asked.start - if trouble { asked.start.min(2_000) } else { 0 },
-        };
-        let of_key = || {
-            self.ledger
-                .leases
-                .values()
-                .filter(|lease| lease.key == asked.key)
-        };
-        let stood = |lease: &&Granted| {
-            let over = lease
-                .over
-                .as_ref()
-                .map_or(u64::MAX, |(over, how)| match how {
-                    Over::Completed { until, .. } => *until,
-                    _ => *over,
-                });
-            lease.at <= at && over >= since
-        };
-        if run.is_none() {
-            let claim = u64::from(settings.attempts) * (settings.deadline + 200);
-            let bound = settings.wait.unwrap_or(0) + 3 * claim + 100;
-            let took = at - asked.start - life.frozen_for(asked.start, at);
-            let joined = answer.replayed || answer.error.is_some();
-            if took > bound && !joined {
-                return Some(format!("took {took} of {bound}"));
-            }
-            let frozen = life.was_frozen(asked.start, at);
-            if !trouble && !frozen && !joined && settings.wait.is_none() && took > 200 {
-                return Some(format!("was not refused at once, but after {took}"));
-            }
+    /// It did not run: its answer follows from what its node was told meanwhile.
+    fn of_another(&self, asked: &Asked, at: u64, answer: &Answer) -> Option<String> {
+        let code = answer.code.as_deref();
+        if code.is_none() && answer.error.is_none() {
+            let replays = answer.replayed && answer.mark.is_none();
+            let fits = replays && self.has_record(asked, at, Some(&answer.body));
+            return (!fits).then(|| "no such record".to_owned());
         }
-        if answer.error.is_some() {
-            let broke = answer.error.as_deref() == Some("as planned");
-            let lapsed = of_key().any(|lease| !lease.lapses.is_empty());
-            let fits = broke || lapsed || trouble || answer.replayed;
-            return (!fits).then(|| "an error".to_owned());
-        }
-        if answer.replayed {
-            let right = of_key().filter(stood).any(|lease| match &lease.over {
-                Some((
-                    over,
-                    Over::Completed {
-                        body: Some(body), ..
-                    },
-                )) => *over <= at && *body == answer.body && lease.variant == asked.variant,
-                _ => false,
-            });
-            return (!right).then(|| "no such record".to_owned());
-        }
-        if let Some(seconds) = answer.retry_after {
-            let left = of_key()
-                .filter(stood)
-                .map(|lease| lease.deadline.saturating_sub(asked.start))
-                .max();
-            let most = left.unwrap_or(0).div_ceil(1000).max(1);
-            if !(1..=60).contains(&seconds)
-                || (seconds > most
-                    && !trouble
-                    && answer.code.as_deref() == Some("idempotency_in_flight"))
-            {
-                return Some(format!("retry after {seconds} of {most}"));
-            }
-        }
-        match answer.code.as_deref() {
-            None => self.own(asked, at, answer, run),
+        let fits = match code {
+            None => self.broke_off(asked, at, answer),
             Some("idempotency_conflict") => {
-                let other = of_key()
-                    .filter(stood)
-                    .any(|lease| lease.variant != asked.variant);
-                let leads = self.ledger.requests.iter().any(|other| {
-                    other.key == asked.key && other.variant != asked.variant && other.start <= at
-                });
-                (!other && (asked.last || !leads)).then(|| "no other stands".to_owned())
+                self.was_told(asked, at, |found| *found == Found::Mismatch)
+                    || self.leads(asked, at, |of| of != asked.variant)
+                    || self.has_copy(asked, at, |of, _| of != asked.variant)
             }
             Some("idempotency_in_flight") => {
-                // Its node learns of its end a little later.
-                let stood = of_key().any(|lease| {
-                    let over = lease.over.as_ref().map_or(u64::MAX, |(over, _)| *over);
-                    lease.at <= at && over.saturating_add(20) >= asked.start
-                });
-                let fits = !asked.last && (stood || trouble);
-                (!fits).then(|| "nothing is in flight".to_owned())
+                self.was_told(asked, at, |found| *found == Found::InFlight)
+                    || self.leads(asked, at, |of| of == asked.variant)
+                    || self.waited_in_vain(asked, at)
             }
-            Some("idempotency_result_unavailable") => {
-                let sealed = of_key().filter(stood).any(|lease| {
-                    matches!(lease.over, Some((_, Over::Completed { body: None, .. })))
-                });
-                let lapsed = of_key().any(|lease| !lease.lapses.is_empty());
-                let expired = of_key().any(|lease| {
-                    matches!(lease.over, Some((_, Over::Completed { until, .. })) if until <= at)
-                });
-                let fits = sealed || (run.is_some() && (lapsed || expired));
-                (!fits).then(|| "nothing is sealed".to_owned())
-            }
+            Some("idempotency_result_unavailable") => self.has_record(asked, at, None),
             Some("idempotency_outcome_unknown") => {
-                let lapsed = of_key().filter(stood).any(|lease| {
-                    let ran = self.ledger.runs.iter().any(|run| run.fence == lease.fence);
-                    let dead = self.ledger.lives[lease.life].end.is_some();
-                    let gives_back = self.plan.nodes[self.ledger.lives[lease.life].node].hold;
-                    let known = !asked.last
-                        || ran
-                        || dead
-                        || lease.stray
-                        || lease.attempt > 1
-                        || !gives_back;
-                    known && lease.lapses.iter().any(|lapse| *lapse <= at)
-                });
-                let fits = settings.hold && lapsed;
-                (!fits).then(|| "its outcome is known".to_owned())
+                self.was_told(asked, at, |found| *found == Found::Unknown)
             }
-            Some("idempotency_store_unavailable") => {
-                let fits = trouble && !asked.last && !settings.proceeds;
-                (!fits).then(|| "the store is there".to_owned())
-            }
-            Some(_) => Some("unexpected".to_owned()),
+            Some("idempotency_store_unavailable") => self.without_store(asked, at, |_| true),
+            Some(_) => false,
+        };
+        if fits && code == Some("idempotency_in_flight") && self.is_hasty(asked, at) {
+            return Some("did not wait".to_owned());
         }
+        if let Some(seconds) = answer.retry_after.filter(|_| fits) {
+            let most = asked
+                .settings
+                .lease
+                .div_ceil(1000)
+                .max(self.longest_lease(asked));
+            let fits = (1..=60.min(most)).contains(&seconds);
+            return (!fits).then(|| format!("retry after {seconds} of {most}"));
+        }
+        (!fits).then(|| "its node knows nothing of that".to_owned())
     }
 
-    /// An answer of the handler.
-    fn own(&self, asked: &Asked, at: u64, answer: &Answer, run: Option<&Run>) -> Option<String> {
-        let Some(run) = run.filter(|run| run.body == answer.body) else {
-            return Some("of another".to_owned());
-        };
-        let Some((end, outcome)) = run.end else {
-            return Some("unfinished".to_owned());
-        };
-        let life = &self.ledger.lives[asked.life];
-        let trouble = life.troubled(end.saturating_sub(1), at);
-        match (answer.mark.as_deref(), run.fence) {
-            (Some("unprotected"), 0) => return None,
-            (Some("unrecorded"), 1..) => return (!trouble).then(|| "unrecorded".to_owned()),
-            (None, 1..) => {}
-            mark => return Some(format!("marked {mark:?}")),
+    fn longest_lease(&self, asked: &Asked) -> u64 {
+        let leases = self.ledger.leases.values();
+        let of_key = leases.filter(|lease| lease.key == asked.key);
+        let longest = of_key.map(|lease| lease.duration).max();
+        longest.unwrap_or_default().div_ceil(1000)
+    }
+
+    /// Whether it joined an answer that was not kept.
+    fn broke_off(&self, asked: &Asked, at: u64, answer: &Answer) -> bool {
+        let joined = answer.replayed
+            && answer
+                .error
+                .as_deref()
+                .is_some_and(|e| e.contains("broke off"));
+        joined
+            && self.ledger.runs.iter().any(|run| {
+                let of = &self.ledger.requests[run.request];
+                let same = (of.key, of.life, of.variant) == (asked.key, asked.life, asked.variant);
+                let kept = matches!(run.end, Some((_, Outcome::Record)))
+                    && self
+                        .settled(run.fence, u64::MAX)
+                        .is_some_and(|(_, found)| *found == Found::Done);
+                same && run.live && run.start <= at && !kept && run.body.starts_with(&answer.body)
+            })
+    }
+
+    /// Who does not run, and joins nobody, knows within the time it is given.
+    fn too_late(&self, number: usize, asked: &Asked, at: u64, answer: &Answer) -> Option<String> {
+        let (life, settings) = (&self.ledger.lives[asked.life], &asked.settings);
+        let frozen = life.frozen_for(asked.start, at);
+        let took = at - asked.start - frozen;
+        let over = self.waits_until(number, asked);
+        if frozen == 0 && over.is_some_and(|over| at > over + 5) {
+            return Some("waited for longer than it would".to_owned());
         }
-        let lease = &self.ledger.leases[&run.fence];
-        let fits = match (&lease.over, outcome) {
-            (Some((over, Over::Completed { .. })), Outcome::Record | Outcome::Seal) => *over <= at,
-            (Some((over, Over::Released)), Outcome::Release) => *over <= at || trouble,
-            // Whatever came of it, nothing stands there that would be an answer.
-            (Some((_, Over::Taken)), Outcome::Release) => trouble || !self.ledger.leases.values().any(|other| {
-                let done = matches!(other.over, Some((over, Over::Completed { until, .. })) if over <= end && until > at);
-                done && other.key == asked.key
-            }),
-            (_, Outcome::Release) => trouble,
-            // Its head had left.
-            _ if run.live => trouble,
-            _ => false,
+        let trouble = life.troubled(asked.start.saturating_sub(2_000), at);
+        let layers = self.plan.nodes[life.node].layers;
+        let claim = |settings: &super::settings::Settings| {
+            u64::from(settings.attempts) * (settings.deadline + 200)
         };
-        (!fits).then(|| format!("own, and {:?}", lease.over))
+        let claim = layers.iter().map(claim).max().unwrap_or_default();
+        let joined = answer.replayed || answer.error.is_some();
+        let bound = settings.wait.map_or(3 * claim, |wait| wait + 2 * claim) + 100;
+        let at_once = !trouble && frozen == 0 && settings.wait.is_none();
+        let bound = if at_once { 200 } else { bound };
+        if self.slept_on(asked, at) && !trouble && frozen == 0 && answer.error.is_none() {
+            return Some("slept on".to_owned());
+        }
+        (took > bound && !joined).then(|| format!("took {took} of {bound}"))
+    }
+
+    /// Whether it waits long after there was a record: who waits is woken, or looks again each
+    /// second.
+    fn slept_on(&self, asked: &Asked, at: u64) -> bool {
+        let of_key = |lease: &&Granted| lease.key == asked.key;
+        let mut leases = self.ledger.leases.values().filter(of_key);
+        // Nobody is told what an operator does.
+        let by_hand = leases
+            .clone()
+            .any(|lease| matches!(lease.over, Some((_, Over::ByHand))));
+        let slept = leases.any(|lease| match lease.over {
+            Some((over, Over::Completed { until, .. })) => {
+                let kept = lease.variant == asked.variant && until > at;
+                kept && over > asked.start && at > over + 1_200
+            }
+            _ => false,
+        });
+        slept && !by_hand && self.ledger.jumps.is_empty()
     }
 }

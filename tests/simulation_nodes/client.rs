@@ -12,32 +12,37 @@ use tower_idempotency::server::ResponseBody;
 use super::{
     handler::{Body, Tag, handle},
     ledger::{Answer, Asked},
+    link::REQUEST,
     plan::Act,
     run::Sim,
 };
 
 impl Sim {
-    pub fn ask(
-        &mut self,
-        at: u64,
-        which: usize,
-        key: usize,
-        variant: u64,
-        hangs_up: Option<u64>,
-        last: bool,
-    ) {
-        let Some(node) = self.nodes[which].as_ref().filter(|node| !node.draining) else {
+    pub fn ask(&mut self, at: u64, act: Act) {
+        let Act::Ask {
+            node,
+            layer,
+            key,
+            variant,
+            hangs_up,
+            last,
+        } = act
+        else {
+            unreachable!("{act:?}");
+        };
+        let settings = self.plan.nodes[node].layers[layer];
+        // Connections that are there already are served while a node drains.
+        let Some(node) = self.nodes[node].as_ref() else {
             return;
         };
         let (number, life) = (self.clients.len(), node.life);
-        let lease = self.plan.nodes[which].lease;
         let asked = Asked {
             key,
             variant,
             life,
             start: at,
-            last,
-            hung_up: false,
+            settings,
+            hung_up: None,
             answer: None,
         };
         self.world.lock().ledger.requests.push(asked);
@@ -50,7 +55,7 @@ impl Sim {
             key,
             variant,
             life,
-            lease,
+            settings,
             last,
         };
         request.extensions_mut().insert(tag);
@@ -59,9 +64,10 @@ impl Sim {
             let (world, clock) = (world.clone(), clock.clone());
             service_fn(move |request| handle(world.clone(), clock.clone(), request))
         };
-        let service = node.layer.layer(service);
+        let service = node.layers[layer].layer(service);
         let client = node.runtime.spawn(async move {
-            let answer = AssertUnwindSafe(async { read(service.oneshot(request).await).await });
+            let asked = REQUEST.scope(number, service.oneshot(request));
+            let answer = AssertUnwindSafe(async { read(asked.await).await });
             let answer = answer.catch_unwind().await.unwrap_or_else(|panic| Answer {
                 error: Some(
                     panic

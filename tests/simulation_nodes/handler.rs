@@ -8,12 +8,16 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::time::sleep;
-use tower_idempotency::{Directive, Idempotency, server::RequestBody};
+use tower_idempotency::{
+    Directive, Idempotency,
+    server::{RequestBody, Unkept},
+};
 
 use super::{
     chance::Chance,
     ledger::{Outcome, Run},
     node::{Clock, World},
+    settings::{LARGE, Settings},
 };
 
 pub type Body = UnsyncBoxBody<Bytes, String>;
@@ -25,7 +29,7 @@ pub struct Tag {
     pub key: usize,
     pub variant: u64,
     pub life: usize,
-    pub lease: u64,
+    pub settings: Settings,
     pub last: bool,
 }
 
@@ -42,7 +46,7 @@ pub async fn handle(
     let takes = match (tag.last, chance.between(0, 3)) {
         (true, _) => 5,
         (_, 0) => chance.between(0, 40),
-        (_, 1) => chance.time(1, 3 * tag.lease.min(20_000)),
+        (_, 1) => chance.time(1, 3 * tag.settings.lease.min(20_000)),
         (..) => chance.time(1, 3_000),
     };
     let heeds = chance.percent(40);
@@ -60,67 +64,106 @@ pub async fn handle(
         }
         () = &mut work => log.change(|run, now| run.watched = Some(now)),
     }
-    match kind {
-        0..65 => {
-            log.end(Outcome::Record);
-            answer(200, &log)
+    let settings = tag.settings;
+    let own = chance.between(1_000, 20_000);
+    let keep = |directive: Directive| directive.retention(Duration::from_millis(own));
+    let keeps = |log: &Log| log.change(|run, _| run.keeps = own);
+    let (status, outcome, directive) = match kind {
+        0..50 => (200, Outcome::Record, None),
+        50..54 => {
+            keeps(&log);
+            (201, Outcome::Record, Some(keep(Directive::record())))
         }
-        65..75 => {
+        54..58 => (500, Outcome::Record, Some(Directive::record())),
+        58..66 => (500, Outcome::Release, None),
+        66..69 => (200, Outcome::Release, Some(Directive::release())),
+        69..75 => {
+            log.change(|run, _| run.fails = true);
             log.end(Outcome::Release);
-            answer(500, &log)
+            return match kind {
+                69..72 => {
+                    drop(log);
+                    resume_unwind(Box::new("as planned"))
+                }
+                _ => Err("as planned".to_owned()),
+            };
         }
-        75..78 => {
-            log.end(Outcome::Release);
-            drop(log);
-            resume_unwind(Box::new("as planned"))
+        75..78 => (200, Outcome::Seal, Some(Directive::seal())),
+        78..80 => {
+            keeps(&log);
+            (200, Outcome::Seal, Some(keep(Directive::seal())))
         }
-        78..81 => {
-            log.end(Outcome::Release);
-            Err("as planned".to_owned())
+        80..84 => {
+            log.swell();
+            (200, over_limit(&settings), None)
         }
-        81..85 => {
-            log.end(Outcome::Seal);
-            let mut response = answer(200, &log)?;
-            response.extensions_mut().insert(Directive::seal());
-            Ok(response)
+        _ => {
+            if kind % 3 == 0 {
+                log.swell();
+            }
+            return Ok(live(log, chance, settings, kind > 95));
         }
-        _ => Ok(live(log, chance, kind > 97)),
+    };
+    log.end(outcome);
+    let mut response = answer(status, &log)?;
+    directive.map(|directive| response.extensions_mut().insert(directive));
+    Ok(response)
+}
+
+/// What becomes of a large answer.
+fn over_limit(settings: &Settings) -> Outcome {
+    match settings.limit < LARGE {
+        true => unkept(settings.over_limit),
+        false => Outcome::Record,
+    }
+}
+
+fn unkept(unkept: Unkept) -> Outcome {
+    match unkept {
+        Unkept::DangerRelease => Outcome::Release,
+        _ => Outcome::Seal,
     }
 }
 
 fn answer(status: u16, log: &Log) -> Result<Response<Body>, String> {
+    log.change(|run, _| run.status = status);
     let body = Full::new(Bytes::from(log.body()));
     let body = body.map_err(|never| match never {}).boxed_unsync();
     Ok(Response::builder().status(status).body(body).unwrap())
 }
 
 /// An answer in three parts, with pauses.
-fn live(log: Log, mut chance: Chance, breaks: bool) -> Response<Body> {
-    log.change(|run, _| run.live = true);
+fn live(log: Log, mut chance: Chance, settings: Settings, breaks: bool) -> Response<Body> {
+    log.change(|run, _| (run.live, run.fails) = (true, breaks));
     let pauses: Vec<_> = (0..3).map(|_| chance.time(1, 2_000)).collect();
     let frames = stream::unfold(
         (log, pauses, 0),
         move |(log, mut pauses, part)| async move {
+            let body = log.body();
+            let third = body.len() / 3;
             let Some(pause) = pauses.pop() else {
                 if part < 3 {
                     return None;
                 }
-                log.end(if breaks {
-                    Outcome::Seal
-                } else {
-                    Outcome::Record
-                });
-                let end = breaks.then(|| (Err("as planned".to_owned()), (log, Vec::new(), 0)));
-                return end;
+                // Else its key was settled before.
+                if log.change(|run, _| run.end.is_none()) {
+                    log.end(match breaks {
+                        true => unkept(settings.broken),
+                        false => Outcome::Record,
+                    });
+                }
+                return breaks.then(|| (Err("as planned".to_owned()), (log, Vec::new(), 0)));
             };
             sleep(Duration::from_millis(pause)).await;
-            let body = log.body();
-            let third = body.len() / 3;
             let text = match part {
                 0 => &body[..third],
                 1 => &body[third..2 * third],
                 _ => &body[2 * third..],
             };
+            let limit = usize::try_from(settings.limit).unwrap();
+            if (part + 1) * third > limit && log.change(|run, _| run.end.is_none()) {
+                log.end(unkept(settings.over_limit));
+            }
             let frame = Frame::data(Bytes::copy_from_slice(text.as_bytes()));
             Some((Ok(frame), (log, pauses, part + 1)))
         },
@@ -152,11 +195,13 @@ impl Log {
                 start,
                 watched: None,
                 lost: None,
-                told: None,
                 end: None,
                 cut: None,
                 body: format!("k{} v{} f{fence} q{}", tag.key, tag.variant, tag.request),
                 live: false,
+                status: 200,
+                fails: false,
+                keeps: tag.settings.retention,
             });
             network.say(start, || {
                 format!("life {} RUNS {tag:?} f{fence} a{attempt}", tag.life)
@@ -178,6 +223,12 @@ impl Log {
         network.say(self.clock.now(), || {
             format!("life {} ENDS f{} {outcome:?}", run.life, run.fence)
         });
+    }
+
+    /// Has a large answer.
+    fn swell(&self) {
+        let large = usize::try_from(LARGE).unwrap();
+        self.change(|run, _| run.body = format!("{:-<large$}", run.body));
     }
 
     fn body(&self) -> String {

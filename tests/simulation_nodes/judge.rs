@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    ledger::{Granted, Ledger, Outcome, Over, Run},
+    knows::is_corrupt,
+    ledger::{Granted, Ledger, Over, Run},
     plan::Plan,
 };
 
@@ -53,6 +54,7 @@ pub fn judge(plan: &Plan, ledger: &Ledger, seen: &mut Seen) -> Vec<String> {
         judge.run(run);
     }
     judge.starts();
+    judge.events();
     for lease in ledger.leases.values() {
         judge.lease(lease);
     }
@@ -78,16 +80,13 @@ impl Judge<'_> {
         self.wrong.push(wrong);
     }
 
-    fn always_holds(&self) -> bool {
-        self.plan.nodes.iter().all(|settings| settings.hold)
-    }
-
     /// A run has a lease of its own, and knows of its loss.
     fn run(&mut self, run: &Run) {
-        let life = &self.ledger.lives[run.life];
         if run.fence == 0 {
             let asked = &self.ledger.requests[run.request];
-            if !life.troubled(asked.start.saturating_sub(1), run.start) {
+            if !asked.settings.proceeds
+                || !self.without_store(asked, run.start, |last| !is_corrupt(last))
+            {
                 self.say(format!("{}: ran unprotected without need", run.start));
             }
             return;
@@ -99,28 +98,18 @@ impl Judge<'_> {
         if (key, by, attempt) != (run.key, run.life, run.attempt) || lease.at > run.start {
             self.say(format!("{}: f{} is not of its run", run.start, run.fence));
         }
-        let watched = run.watched.or(run.cut).unwrap_or(u64::MAX);
-        for lapse in &lease.lapses {
-            let frozen = life.was_frozen(*lapse, lapse + 5);
-            if run.start < *lapse
-                && watched > lapse + 5
-                && run.lost.is_none_or(|at| at > lapse + 5)
-                && !frozen
-            {
-                self.say(format!("{lapse}: f{} lapsed, and is not told", run.fence));
-            }
+        if self.is_for_nobody(run) {
+            self.say(format!("{}: f{} runs for nobody", run.start, run.fence));
         }
-        if let Some(at) = run.lost {
-            let early = lease.duration / 50 + 5;
-            let lapsed = lease.lapses.iter().any(|lapse| *lapse <= at + early);
-            let gone = lease.over.as_ref().is_some_and(|(over, _)| *over <= at);
-            if !lapsed && !gone && !life.troubled(at.saturating_sub(lease.duration), at) {
-                self.say(format!(
-                    "{at}: f{} is told to be lost for nothing",
-                    run.fence
-                ));
-            }
+        if self.is_impatient(run) {
+            self.say(format!(
+                "{}: f{} has waited for too long",
+                run.start, run.fence
+            ));
         }
+        self.knows_of_loss(run, lease);
+        self.is_renewed(run, lease);
+        self.nothing_is_lost(run, lease);
     }
 
     /// How often the handler starts in a generation, and under a lease.
@@ -143,9 +132,8 @@ impl Judge<'_> {
                 self.say(format!("f{fence} ran {count} times"));
             }
         }
-        let holds = self.always_holds();
         for (generation, (runs, lapses)) in starts {
-            if runs > 1 + lapses || (holds && runs > 1) {
+            if runs > 1 + lapses {
                 self.say(format!(
                     "generation {generation}: {runs} starts, {lapses} lapses"
                 ));
@@ -154,69 +142,29 @@ impl Judge<'_> {
     }
 
     fn lease(&mut self, lease: &Granted) {
+        if lease.hold && lease.attempt > 1 {
+            self.say(format!(
+                "{}: f{} took over, and holds",
+                lease.at, lease.fence
+            ));
+        }
         let run = self.ledger.runs.iter().find(|run| run.fence == lease.fence);
         let life = &self.ledger.lives[lease.life];
         for lapse in &lease.lapses {
             let Some(run) = run else { continue };
             let lives = life.end.is_none_or(|end| end >= *lapse);
             let runs = run.start < *lapse && run.until() > *lapse;
-            let runs = runs && run.told.is_none_or(|told| told != *lapse);
-            if runs && lives && !life.troubled(lapse.saturating_sub(lease.duration / 3), *lapse) {
+            // An open breaker keeps a wrapper from asking.
+            let since = match self.is_resilient(lease.life) {
+                true => 1_500 + lease.duration,
+                false => lease.duration / 3,
+            };
+            let since = lapse.saturating_sub(since);
+            let jumped = self.ledger.jumps.iter().any(|at| *at <= *lapse);
+            if runs && lives && !jumped && !life.troubled(since, *lapse) {
                 self.say(format!("{lapse}: f{} lapsed without a fault", lease.fence));
             }
         }
-        let late = run.is_none() && life.end.is_none() && !lease.stray;
-        match (&lease.over, run) {
-            (Some((at, Over::Released)), Some(run)) => match run.end {
-                Some((end, Outcome::Release)) if end <= *at => {}
-                end => self.say(format!("{at}: f{} released, and it {end:?}", lease.fence)),
-            },
-            (Some((at, Over::Completed { body, .. })), Some(run)) => {
-                let right = match run.end {
-                    Some((end, Outcome::Record)) => end <= *at && body.as_ref() == Some(&run.body),
-                    Some((end, Outcome::Seal)) => end <= *at && body.is_none(),
-                    _ => false,
-                };
-                if !right {
-                    self.say(format!(
-                        "{at}: f{} recorded {body:?} of {run:?}",
-                        lease.fence
-                    ));
-                }
-            }
-            (Some((at, Over::Completed { .. })), None) => {
-                self.say(format!("{at}: f{} recorded, and never ran", lease.fence));
-            }
-            // The next one may only run beside it if this one lapsed.
-            (Some((at, Over::Taken | Over::Gone)), _) if lease.lapses.iter().all(|l| l > at) => {
-                self.say(format!("{at}: f{} ended without a lapse", lease.fence));
-            }
-            (None, Some(run)) if matches!(run.end, Some((_, Outcome::Release))) => {
-                let settings = &self.plan.nodes[life.node];
-                let insists = settings.hold && settings.retention > self.plan.last;
-                if insists && life.end.is_none() {
-                    self.say(format!("{}: f{} is never released", lease.at, lease.fence));
-                }
-            }
-            (None, None)
-                if late
-                    && lease.deadline < self.plan.last
-                    && lease.at <= self.plan.healed + 100_000 =>
-            {
-                let holds = self.plan.nodes[life.node].hold;
-                let asked = self
-                    .ledger
-                    .requests
-                    .iter()
-                    .filter(|asked| asked.key == lease.key);
-                if holds && asked.filter(|asked| asked.last).count() > 0 {
-                    self.say(format!(
-                        "{}: f{} stands, and nothing ran",
-                        lease.at, lease.fence
-                    ));
-                }
-            }
-            _ => {}
-        }
+        self.ends_as_decided(lease, run);
     }
 }

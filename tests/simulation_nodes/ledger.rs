@@ -3,6 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use tower_idempotency::store::LeaseToken;
+
+use super::{
+    settings::Settings,
+    verb::{Found, Kind},
+};
+
 /// How a lease ended in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Over {
@@ -14,12 +21,15 @@ pub enum Over {
     Taken,
     /// Retention ended after it lapsed.
     Gone,
+    /// An operator did it.
+    ByHand,
 }
 
 /// A lease that was granted.
 #[derive(Debug, Clone)]
 pub struct Granted {
     pub key: usize,
+    pub token: LeaseToken,
     pub fence: u64,
     /// The life of the node that claimed.
     pub life: usize,
@@ -27,6 +37,8 @@ pub struct Granted {
     pub generation: u64,
     pub at: u64,
     pub duration: u64,
+    pub hold: bool,
+    pub retention: u64,
     pub variant: u64,
     /// By a claim that came late or twice: its node need not know of it.
     pub stray: bool,
@@ -54,15 +66,19 @@ pub struct Run {
     pub start: u64,
     /// Until when it watched whether its lease was lost.
     pub watched: Option<u64>,
-    /// When the handler learned that its lease was lost, and the observers.
+    /// When the handler learned that its lease was lost.
     pub lost: Option<u64>,
-    pub told: Option<u64>,
     pub end: Option<(u64, Outcome)>,
     /// Dropped before its end.
     pub cut: Option<u64>,
     pub body: String,
     /// Its body came in parts.
     pub live: bool,
+    pub status: u16,
+    /// It has no answer: it panics, or returns an error.
+    pub fails: bool,
+    /// For how long its record is to be kept.
+    pub keeps: u64,
 }
 
 impl Run {
@@ -71,6 +87,35 @@ impl Run {
         let end = self.end.map(|(at, _)| at);
         end.or(self.cut).unwrap_or(u64::MAX)
     }
+}
+
+/// A call of the store, as its node saw it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub life: usize,
+    /// For whom; nobody, if it is made aside.
+    pub request: Option<usize>,
+    pub key: usize,
+    pub kind: Kind,
+    /// Of the claim, or of the lease; none of them for what waits.
+    pub token: Option<LeaseToken>,
+    /// That of the lease, or of the one that was won.
+    pub fence: u64,
+    /// That of a claim.
+    pub variant: u64,
+    pub sent: u64,
+    pub heard: Option<(u64, Found)>,
+}
+
+/// An event of a layer.
+#[derive(Debug, Clone)]
+pub struct Told {
+    pub life: usize,
+    pub at: u64,
+    pub key: usize,
+    pub name: &'static str,
+    /// 0 where it tells none.
+    pub fence: u64,
 }
 
 /// What a client got.
@@ -92,8 +137,8 @@ pub struct Asked {
     pub variant: u64,
     pub life: usize,
     pub start: u64,
-    pub last: bool,
-    pub hung_up: bool,
+    pub settings: Settings,
+    pub hung_up: Option<u64>,
     pub answer: Option<(u64, Answer)>,
 }
 
@@ -105,7 +150,6 @@ pub struct Life {
     /// When its calls, or itself, were impaired.
     pub troubles: Vec<(u64, u64)>,
     pub frozen: Vec<(u64, u64)>,
-    pub last_call: u64,
     /// When drain was called, and what came of it when.
     pub drained: Option<(u64, Option<(u64, bool)>)>,
 }
@@ -116,6 +160,10 @@ pub struct Ledger {
     pub runs: Vec<Run>,
     pub requests: Vec<Asked>,
     pub lives: Vec<Life>,
+    /// When the clock of the store went ahead.
+    pub jumps: Vec<u64>,
+    pub calls: Vec<Call>,
+    pub events: Vec<Told>,
     /// What was seen to be wrong at once.
     pub wrong: Vec<String>,
 }

@@ -14,9 +14,16 @@ use tower_idempotency::{
 };
 
 use super::{
+    ledger::Call,
     node::{Clock, World},
-    verb::{Reply, Told, Verb},
+    shadow::{Shadow, variant_of},
+    verb::{Found, Reply, Told, Verb},
 };
+
+tokio::task_local! {
+    /// The request whose task it is, while its client waits.
+    pub static REQUEST: usize;
+}
 
 pub struct Link {
     world: World,
@@ -41,22 +48,47 @@ impl Link {
     async fn call(&self, verb: Verb) -> Reply {
         let count = {
             let mut calls = self.calls.lock().unwrap();
-            let count = calls.entry((verb.number(), *verb.key())).or_default();
+            let count = calls.entry((verb.kind() as u64, *verb.key())).or_default();
             *count += 1;
             *count
         };
         let (reply, told) = oneshot::channel();
         let from = self.clock.now();
-        let fine = {
+        let (fine, number) = {
             let mut network = self.world.lock();
-            network.ledger.lives[self.life].last_call = from;
-            network.send(from, self.life, count, verb, reply)
+            let call = self.begins(&verb, &network.shadow, from);
+            network.ledger.calls.push(call);
+            let number = network.ledger.calls.len() - 1;
+            (network.send(from, self.life, count, verb, reply), number)
         };
         let _trouble = (!fine).then(|| Trouble::begin(self));
         self.sends.notify_one();
-        match told.await {
-            Ok(told) => told,
-            Err(_) => pending().await,
+        let Ok(told) = told.await else {
+            return pending().await;
+        };
+        let call = &mut self.world.lock().ledger.calls[number];
+        call.heard = Some((self.clock.now(), Found::of(&told)));
+        if let Ok(Told::Claimed(Claimed::Acquired(lease))) = &told {
+            call.fence = lease.fence().get();
+        }
+        told
+    }
+
+    fn begins(&self, verb: &Verb, shadow: &Shadow, sent: u64) -> Call {
+        let variant = match verb {
+            Verb::Claim(claim) => variant_of(&shadow.variants, claim.as_claim().fingerprint()),
+            _ => 0,
+        };
+        Call {
+            life: self.life,
+            request: REQUEST.try_with(|request| *request).ok(),
+            key: shadow.keys[verb.key()],
+            kind: verb.kind(),
+            token: verb.token(),
+            fence: verb.fence(),
+            variant,
+            sent,
+            heard: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Two to four nodes that share one store, in a world that is drawn from a seed: clients hang up,
-//! calls of the store are lost, late or come twice, nodes crash, freeze and are drained.
+//! calls of the store are lost, late, refused or come twice, nodes crash, freeze and are drained,
+//! operators step in, and the clock of the store goes ahead.
 //!
 //! A seed that fails says so; `SIMULATION_FIRST` is where to begin, `SIMULATION_SEEDS` how many to
 //! try, and `SIMULATION_TRACE=1` tells all that happens.
@@ -12,13 +13,18 @@ mod chance;
 mod client;
 mod handler;
 mod judge;
+mod knows;
+mod leases;
 mod ledger;
 mod link;
 mod network;
 mod node;
+mod own;
 mod plan;
 mod run;
+mod settings;
 mod shadow;
+mod told;
 mod verb;
 mod weather;
 

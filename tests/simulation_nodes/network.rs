@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
+use http::Response;
 use tokio::sync::oneshot;
 use tower_idempotency::{
     RecordKey,
-    store::{Fence, Slot, StoreError},
+    store::{Fence, Resolution, Slot, StoreError},
 };
 
 use super::{
@@ -54,6 +55,8 @@ pub struct Network {
     pub shadow: Shadow,
     slots: HashMap<RecordKey, Slot>,
     fences: u64,
+    /// By how much the clock of the store is ahead.
+    ahead: u64,
     queue: BTreeMap<(u64, u64, u64), Parcel>,
     posted: u64,
     waiters: Vec<Waiter>,
@@ -70,6 +73,7 @@ impl Network {
             shadow: Shadow::default(),
             slots: HashMap::new(),
             fences: 0,
+            ahead: 0,
             queue: BTreeMap::new(),
             posted: 0,
             waiters: Vec::new(),
@@ -110,7 +114,7 @@ impl Network {
         let weather = self.weather.get(&node).copied().unwrap_or_default();
         let name = [
             life as u64,
-            verb.number(),
+            verb.kind() as u64,
             self.shadow.number(verb.key()),
             count,
         ];
@@ -149,15 +153,17 @@ impl Network {
                 };
                 self.post(at + there, order, parcel);
             }
-            (None, Back::Refused(after)) => {
-                let told = Err(StoreError::not_applied("refused"));
+            (None, back) => {
+                let (after, error) = match back {
+                    Back::Refused(after) => (after, StoreError::not_applied("refused")),
+                    Back::Full(after) => (after, StoreError::full()),
+                    Back::Corrupt(after) => (after, StoreError::corrupt("unreadable")),
+                    Back::Unknown(after) => (after, StoreError::unknown("cut off")),
+                    Back::After(_) | Back::Never => return fine,
+                };
+                let told = Err(error);
                 self.post(at + after, order, Parcel::ToNode { told, reply });
             }
-            (None, Back::Unknown(after)) => {
-                let told = Err(StoreError::unknown("cut off"));
-                self.post(at + after, order, Parcel::ToNode { told, reply });
-            }
-            (None, Back::After(_) | Back::Never) => {}
         }
         fine
     }
@@ -208,7 +214,7 @@ impl Network {
     }
 
     fn wake(&mut self) {
-        let now = Duration::from_millis(self.now);
+        let now = self.store_time(self.now);
         for waiter in std::mem::take(&mut self.waiters) {
             let slot = self.slots.entry(waiter.key).or_default();
             if waiter.until <= self.now || slot.settles_in(waiter.fence, now).is_zero() {
@@ -223,13 +229,53 @@ impl Network {
         let (after, told) = match fate {
             Back::After(after) => (after, Ok(told)),
             Back::Unknown(after) => (after, Err(StoreError::unknown("reply lost"))),
-            Back::Refused(_) | Back::Never => return,
+            Back::Refused(_) | Back::Full(_) | Back::Corrupt(_) | Back::Never => return,
         };
         self.post(self.now + after, order, Parcel::ToNode { told, reply });
     }
 
+    /// An operator drops what stands under a key.
+    pub fn forget(&mut self, at: u64, key: usize) {
+        let key = self.shadow.key(key);
+        let now = self.store_time(at);
+        let slot = self.slots.entry(key).or_default();
+        let stood = slot.forget(now);
+        self.say(at, || format!("forgotten: {stood:?}"));
+        self.shadow.forget(&mut self.ledger, &key, at);
+        self.wake();
+    }
+
+    /// An operator gives the answer of an operation that was never completed.
+    pub fn resolve(&mut self, at: u64, key: usize) {
+        let (key, now) = (self.shadow.key(key), self.store_time(at));
+        let slot = self.slots.entry(key).or_default();
+        self.fences += 1;
+        let (response, retention) = (Response::new("by hand".into()), Duration::from_secs(3600));
+        let fence = Fence::new(self.fences);
+        let resolved = slot.resolve(&response, retention, fence, now) == Resolution::Resolved;
+        self.say(at, || format!("resolved: {resolved}"));
+        let until = at + millis(retention);
+        self.shadow
+            .resolve(&mut self.ledger, &key, at, resolved.then_some(until));
+        self.wake();
+    }
+
+    fn store_time(&self, at: u64) -> Duration {
+        Duration::from_millis(at + self.ahead)
+    }
+
+    /// The clock of the store goes ahead: what stands there ends sooner.
+    pub fn jump(&mut self, at: u64, by: u64) {
+        self.ahead += by;
+        self.ledger.jumps.push(at);
+        for (key, fence, deadline) in self.shadow.jump(at, by) {
+            self.post(deadline, 0, Parcel::Lapse { key, fence });
+        }
+        self.wake();
+    }
+
     fn apply(&mut self, verb: &Verb, life: usize, stray: bool) -> (RecordKey, Told) {
-        let (key, now) = (*verb.key(), Duration::from_millis(self.now));
+        let (key, now) = (*verb.key(), self.store_time(self.now));
         let slot = self.slots.entry(key).or_default();
         let told = match verb {
             Verb::Claim(claim) => {

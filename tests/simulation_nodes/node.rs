@@ -13,9 +13,17 @@ use tokio::{
     sync::Notify,
     time::{self, Instant},
 };
-use tower_idempotency::{Event, IdempotencyLayer};
+use tower_idempotency::{
+    Event, IdempotencyLayer, SharedStore,
+    store::{Cached, Resilient},
+};
 
-use super::{link::Link, network::Network, plan::Settings};
+use super::{
+    ledger::Told,
+    link::Link,
+    network::Network,
+    settings::{Site, Wrapper},
+};
 
 /// What all share; nobody runs at the same time as another.
 #[derive(Clone)]
@@ -55,7 +63,7 @@ impl Clock {
 
 pub struct Node {
     pub life: usize,
-    pub layer: IdempotencyLayer<Link>,
+    pub layers: [IdempotencyLayer<SharedStore>; 2],
     pub clock: Arc<Clock>,
     /// How far it has come.
     pub at: u64,
@@ -66,7 +74,7 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn start(world: &World, life: usize, at: u64, settings: &Settings) -> Self {
+    pub fn start(world: &World, life: usize, at: u64, site: &Site) -> Self {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -82,17 +90,28 @@ impl Node {
         let sends = Arc::new(Notify::new());
         let link = Link::new(world.clone(), life, Arc::clone(&clock), Arc::clone(&sends));
         let (told, now) = (world.clone(), Arc::clone(&clock));
-        let layer = settings.layer(link).observer_fn(move |event| {
-            if let Event::LeaseLost { fence, .. } = event {
-                let runs = &mut told.lock().ledger.runs;
-                if let Some(run) = runs.iter_mut().find(|run| run.fence == fence.get()) {
-                    run.told = Some(now.now());
-                }
+        let store = match site.wrapper {
+            Wrapper::None => SharedStore::new(link),
+            Wrapper::Cached => SharedStore::new(Cached::new(link)),
+            // Its pauses are drawn by chance, and not from the seed.
+            Wrapper::Resilient => {
+                let resilient = Resilient::new(link).opens_after(4);
+                SharedStore::new(resilient.backoff(Duration::ZERO, Duration::ZERO))
+            }
+        };
+        let layer = IdempotencyLayer::new(store).observer_fn(move |event| {
+            let mut network = told.lock();
+            if let Some(told) = tell(event, life, now.now(), &network) {
+                network.say(told.at, || {
+                    format!("life {life} TELLS {} f{}", told.name, told.fence)
+                });
+                network.ledger.events.push(told);
             }
         });
+        let layers = site.layers.map(|settings| settings.set(layer.clone()));
         Self {
             life,
-            layer,
+            layers,
             clock,
             at,
             frozen: false,
@@ -128,4 +147,28 @@ impl Node {
         self.clock.stopped.store(at.max(1), Ordering::Relaxed);
         drop(self.runtime);
     }
+}
+
+/// What of it the judge wants to know.
+fn tell(event: &Event<'_>, life: usize, at: u64, network: &Network) -> Option<Told> {
+    let (key, fence) = match event {
+        Event::Claimed { key, fence, .. } | Event::LeaseLost { key, fence, .. } => {
+            (key, fence.get())
+        }
+        Event::Replayed { key, .. }
+        | Event::Recorded { key, .. }
+        | Event::Released { key, .. }
+        | Event::Sealed { key, .. }
+        | Event::Unrecorded { key, .. }
+        | Event::Unprotected { key, .. }
+        | Event::Abandoned { key, .. } => (key, 0),
+        _ => return None,
+    };
+    Some(Told {
+        life,
+        at,
+        key: network.shadow.keys[*key],
+        name: event.name(),
+        fence,
+    })
 }

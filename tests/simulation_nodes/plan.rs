@@ -1,26 +1,16 @@
 //! What is drawn from the seed before anything runs.
 
-use std::time::Duration;
-
-use tower_idempotency::{AfterCrash, IdempotencyLayer, InFlight, Scope, StoreFailure};
-
-use super::{chance::Chance, link::Link, weather::Weather};
-
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    pub lease: u64,
-    pub hold: bool,
-    pub wait: Option<u64>,
-    pub retention: u64,
-    pub deadline: u64,
-    pub attempts: u32,
-    pub proceeds: bool,
-}
+use super::{
+    chance::Chance,
+    settings::{Settings, Site},
+    weather::Weather,
+};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Act {
     Ask {
         node: usize,
+        layer: usize,
         key: usize,
         variant: u64,
         hangs_up: Option<u64>,
@@ -51,61 +41,29 @@ pub enum Act {
         node: usize,
         within: u64,
     },
+    /// By an operator.
+    Forget {
+        key: usize,
+    },
+    Resolve {
+        key: usize,
+    },
+    /// The clock of the store goes ahead.
+    Jump {
+        by: u64,
+    },
     Heal,
 }
 
 #[derive(Debug)]
 pub struct Plan {
-    pub nodes: Vec<Settings>,
+    pub nodes: Vec<Site>,
     pub keys: usize,
     pub acts: Vec<(u64, Act)>,
     /// When all faults end.
     pub healed: u64,
     /// When the last requests come, and when nothing is under way any more.
     pub last: u64,
-}
-
-const LEASES: [u64; 6] = [300, 500, 1_000, 3_000, 10_000, 30_000];
-
-impl Settings {
-    fn draw(chance: &mut Chance) -> Self {
-        let waits = chance.percent(50);
-        Self {
-            lease: chance.one_of(&LEASES),
-            hold: chance.percent(40),
-            wait: waits.then(|| chance.time(100, 20_000)),
-            retention: if chance.percent(20) {
-                chance.between(1_000, 9_000)
-            } else {
-                3_600_000
-            },
-            deadline: chance.one_of(&[60, 200, 1_000, 2_000]),
-            attempts: u32::try_from(chance.between(1, 4)).unwrap(),
-            proceeds: chance.percent(20),
-        }
-    }
-
-    pub fn layer(&self, link: Link) -> IdempotencyLayer<Link> {
-        let layer = IdempotencyLayer::new(link)
-            .scope_fn(|_| Ok(Scope::global()))
-            .lease(Duration::from_millis(self.lease))
-            .after_crash(if self.hold {
-                AfterCrash::Hold
-            } else {
-                AfterCrash::Takeover
-            })
-            .retention(Duration::from_millis(self.retention))
-            .store_deadline(Duration::from_millis(self.deadline))
-            .store_attempts(self.attempts);
-        let layer = match self.wait {
-            Some(budget) => layer.in_flight(InFlight::Wait(Duration::from_millis(budget))),
-            None => layer,
-        };
-        match self.proceeds {
-            true => layer.store_failure(StoreFailure::DangerProceed),
-            false => layer,
-        }
-    }
 }
 
 impl Plan {
@@ -116,20 +74,7 @@ impl Plan {
         let common = Settings::draw(&mut chance);
         let mixed = chance.percent(10);
         let settings: Vec<_> = (0..nodes)
-            .map(|_| {
-                let own = Settings::draw(&mut chance);
-                let (lease, hold, retention) = (common.lease, common.hold, common.retention);
-                if mixed {
-                    own
-                } else {
-                    Settings {
-                        lease,
-                        hold,
-                        retention,
-                        ..own
-                    }
-                }
-            })
+            .map(|_| Site::draw(&mut chance, &common, mixed))
             .collect();
         let healed = chance.time(5_000, 60_000);
         let mut plan = Self {
@@ -140,6 +85,13 @@ impl Plan {
             last: 0,
         };
         plan.requests(&mut chance);
+        if chance.percent(15) {
+            plan.operator(&mut chance);
+        }
+        if chance.percent(8) {
+            let (at, by) = (chance.between(1, healed), chance.time(1, 60_000));
+            plan.acts.push((at, Act::Jump { by }));
+        }
         if chance.percent(92) {
             for node in 0..nodes {
                 plan.faults(node, &mut chance);
@@ -155,15 +107,19 @@ impl Plan {
     fn requests(&mut self, chance: &mut Chance) {
         let mut at = 10;
         for _ in 0..chance.between(4, 30) {
-            at += match chance.percent(60) {
-                true => chance.between(0, 30),
-                false => chance.time(10, self.healed / 4),
+            let lease = self.nodes[0].layers[0].lease;
+            at += match chance.between(0, 99) {
+                0..60 => chance.between(0, 30),
+                // As the lease of one before lapses.
+                60..65 if at > 10 => lease - 15 + chance.between(0, 30),
+                _ => chance.time(10, self.healed / 4),
             };
             if at >= self.healed {
                 break;
             }
             let act = Act::Ask {
                 node: chance.index(self.nodes.len()),
+                layer: chance.index(2),
                 key: chance.index(self.keys),
                 variant: u64::from(chance.percent(5)),
                 hangs_up: chance.percent(20).then(|| chance.time(1, 4_000)),
@@ -173,8 +129,19 @@ impl Plan {
         }
     }
 
+    fn operator(&mut self, chance: &mut Chance) {
+        for _ in 0..chance.between(1, 4) {
+            let (at, key) = (chance.between(1, self.healed), chance.index(self.keys));
+            let act = match chance.percent(30) {
+                true => Act::Forget { key },
+                false => Act::Resolve { key },
+            };
+            self.acts.push((at, act));
+        }
+    }
+
     fn faults(&mut self, node: usize, chance: &mut Chance) {
-        let lease = self.nodes[node].lease;
+        let lease = self.nodes[node].layers[0].lease;
         for _ in 0..chance.between(0, 8) {
             // Mostly soon after a request.
             let (asked, _) = self.acts[chance.index(self.acts.len())];
@@ -221,6 +188,7 @@ impl Plan {
                     let at = self.last + (node as u64) * 2_000 + 500 * variant;
                     let act = Act::Ask {
                         node,
+                        layer: key % 2,
                         key,
                         variant,
                         hangs_up: None,

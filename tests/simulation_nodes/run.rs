@@ -110,7 +110,6 @@ impl Sim {
                 end: None,
                 troubles: Vec::new(),
                 frozen: Vec::new(),
-                last_call: 0,
                 drained: None,
             });
             lives.len() - 1
@@ -122,18 +121,10 @@ impl Sim {
     fn act(&mut self, at: u64, act: Act) {
         self.world.lock().say(at, || format!("{act:?}"));
         match act {
-            Act::Ask {
-                node,
-                key,
-                variant,
-                hangs_up,
-                last,
-            } => {
-                self.ask(at, node, key, variant, hangs_up, last);
-            }
+            Act::Ask { .. } => self.ask(at, act),
             Act::HangUp { request } => {
                 if let Some(client) = self.clients[request].take() {
-                    self.world.lock().ledger.requests[request].hung_up = true;
+                    self.world.lock().ledger.requests[request].hung_up = Some(at);
                     client.abort();
                 }
             }
@@ -169,6 +160,9 @@ impl Sim {
                 }
             }
             Act::Start { node } => self.start(node, at),
+            Act::Forget { key } => self.world.lock().forget(at, key),
+            Act::Resolve { key } => self.world.lock().resolve(at, key),
+            Act::Jump { by } => self.world.lock().jump(at, by),
             Act::Drain { node, within } => self.drain(at, node, within),
             Act::Heal => {
                 for node in 0..self.nodes.len() {
@@ -198,7 +192,7 @@ impl Sim {
             return;
         };
         node.draining = true;
-        let (life, clock, layer) = (node.life, node.clock.clone(), node.layer.clone());
+        let (life, clock, layer) = (node.life, node.clock.clone(), node.layers[0].clone());
         let world = self.world.clone();
         world.lock().ledger.lives[life].drained = Some((at, None));
         node.runtime.spawn(async move {
@@ -221,7 +215,7 @@ impl Sim {
         for node in self.nodes.iter_mut().flatten() {
             let drained = node
                 .runtime
-                .block_on(node.layer.drain(Duration::from_secs(60)));
+                .block_on(node.layers[0].drain(Duration::from_secs(60)));
             if drained != Drained::Complete {
                 let wrong = format!("{over}: life {} does not drain: {drained:?}", node.life);
                 self.world.lock().ledger.wrong.push(wrong);

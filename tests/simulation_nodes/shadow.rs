@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tower_idempotency::{
-    RecordKey,
+    AfterCrash, RecordKey,
     store::{Claimed, Completion, LeaseToken},
 };
 
@@ -40,6 +40,54 @@ enum Stands {
 impl Shadow {
     pub fn number(&self, key: &RecordKey) -> u64 {
         self.keys.get(key).copied().unwrap_or_default() as u64
+    }
+
+    pub fn key(&self, number: usize) -> RecordKey {
+        let mut keys = self.keys.iter();
+        *keys.find(|(_, of)| **of == number).unwrap().0
+    }
+
+    pub fn forget(&mut self, ledger: &mut Ledger, key: &RecordKey, now: u64) {
+        self.expire(ledger, key, now);
+        if let Some(Stands::Held { fence, .. }) = self.stands.remove(key) {
+            ledger.leases.get_mut(&fence).unwrap().over = Some((now, Over::ByHand));
+        }
+    }
+
+    /// `until` if it was resolved, for as long.
+    pub fn resolve(&mut self, ledger: &mut Ledger, key: &RecordKey, now: u64, until: Option<u64>) {
+        self.expire(ledger, key, now);
+        let lapsed = self
+            .held(key)
+            .filter(|(_, deadline)| *deadline <= now)
+            .map(|(fence, _)| fence);
+        if lapsed.is_some() != until.is_some() {
+            ledger.wrong.push(format!(
+                "{now}: resolved {until:?} where {lapsed:?} had lapsed"
+            ));
+        }
+        if let (Some(fence), Some(until)) = (lapsed, until) {
+            ledger.leases.get_mut(&fence).unwrap().over = Some((now, Over::ByHand));
+            self.stands.insert(*key, Stands::Done { until });
+        }
+    }
+
+    /// All that stands ends by so much sooner; what is held, and until when.
+    pub fn jump(&mut self, now: u64, by: u64) -> Vec<(RecordKey, u64, u64)> {
+        let sooner = |end: &mut u64| *end = (*end).min(end.saturating_sub(by).max(now));
+        for stands in self.stands.values_mut() {
+            match stands {
+                Stands::Held { deadline, gone, .. } => {
+                    [deadline, gone].into_iter().for_each(sooner);
+                }
+                Stands::Done { until } => sooner(until),
+            }
+        }
+        let held = |key: &RecordKey| {
+            self.held(key)
+                .map(|(fence, deadline)| (*key, fence, deadline))
+        };
+        self.stands.keys().filter_map(held).collect()
     }
 
     /// The fence and the deadline of the lease that stands.
@@ -130,12 +178,15 @@ impl Shadow {
                 let variant = variant_of(&self.variants, claim.fingerprint());
                 let granted = Granted {
                     key: self.keys[&key],
+                    token: lease.token(),
                     fence,
                     life,
                     attempt,
                     generation,
                     at: now,
                     duration: lasts,
+                    hold: claim.crash_mode() == AfterCrash::Hold,
+                    retention,
                     variant,
                     stray,
                     deadline,
@@ -205,7 +256,7 @@ impl Shadow {
     }
 }
 
-fn variant_of(
+pub fn variant_of(
     variants: &HashMap<[u8; 32], u64>,
     fingerprint: tower_idempotency::Fingerprint,
 ) -> u64 {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tower_idempotency::{
     Record, RecordKey,
-    store::{Claimed, Completion, Fence, Lease, OwnedClaim, StoreError},
+    store::{
+        Claimed, Completion, Fence, Lease, LeaseToken, OwnedClaim, Standing, StoreError,
+        StoreErrorKind,
+    },
 };
 
 #[derive(Debug, Clone)]
@@ -37,6 +40,35 @@ impl Verb {
         }
     }
 
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Claim(_) => Kind::Claim,
+            Self::Complete(..) => Kind::Complete,
+            Self::Release(_) => Kind::Release,
+            Self::Renew(_) => Kind::Renew,
+            Self::Settled(..) => Kind::Settled,
+        }
+    }
+
+    pub fn token(&self) -> Option<LeaseToken> {
+        match self {
+            Self::Claim(claim) => Some(claim.as_claim().token()),
+            Self::Complete(lease, ..) | Self::Release(lease) | Self::Renew(lease) => {
+                Some(lease.token())
+            }
+            Self::Settled(..) => None,
+        }
+    }
+
+    pub fn fence(&self) -> u64 {
+        match self {
+            Self::Complete(lease, ..) | Self::Release(lease) | Self::Renew(lease) => {
+                lease.fence().get()
+            }
+            Self::Claim(_) | Self::Settled(..) => 0,
+        }
+    }
+
     /// For the trace.
     pub fn of_key(&self, key: u64) -> String {
         match self {
@@ -47,15 +79,63 @@ impl Verb {
             Self::Settled(_, fence, limit) => format!("settled k{key} f{fence} {limit:?}"),
         }
     }
+}
 
-    pub fn number(&self) -> u64 {
-        match self {
-            Self::Claim(_) => 1,
-            Self::Complete(..) => 2,
-            Self::Release(_) => 3,
-            Self::Renew(_) => 4,
-            Self::Settled(..) => 5,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Claim = 1,
+    Complete,
+    Release,
+    Renew,
+    Settled,
+}
+
+/// What a call came to, as its node heard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// Won, or applied.
+    Done,
+    Record(Option<String>),
+    InFlight,
+    Absent,
+    Mismatch,
+    Unknown,
+    Failed,
+    /// It need not be sent again.
+    Full,
+    Corrupt,
+}
+
+impl Found {
+    pub fn of(reply: &Reply) -> Self {
+        match reply {
+            Ok(Told::Settled | Told::Claimed(Claimed::Acquired(_))) => Self::Done,
+            Ok(Told::Claimed(Claimed::Completed { record, .. })) => Self::record(record),
+            Ok(Told::Claimed(Claimed::InFlight { .. })) => Self::InFlight,
+            Ok(Told::Claimed(Claimed::Mismatch)) => Self::Mismatch,
+            Ok(Told::Claimed(Claimed::Unknown)) => Self::Unknown,
+            Ok(Told::Completion(Completion::Lost(Standing::Completed(record)))) => {
+                Self::record(record)
+            }
+            Ok(Told::Completion(Completion::Lost(Standing::InFlight { .. }))) => Self::InFlight,
+            Ok(Told::Completion(Completion::Lost(_))) => Self::Absent,
+            Ok(_) => Self::Done,
+            Err(error) => match error.kind() {
+                StoreErrorKind::Full => Self::Full,
+                StoreErrorKind::Corrupt => Self::Corrupt,
+                _ => Self::Failed,
+            },
         }
+    }
+
+    fn record(record: &Record) -> Self {
+        let body = || String::from_utf8(record.body().concat()).unwrap();
+        Self::Record((!record.is_sealed()).then(body))
+    }
+
+    /// The store has spoken.
+    pub fn is_answer(&self) -> bool {
+        !matches!(self, Self::Failed | Self::Full | Self::Corrupt)
     }
 }
 

@@ -9,6 +9,9 @@ pub struct Weather {
     pub lose_request: u64,
     pub lose_reply: u64,
     pub refuse: u64,
+    /// The store is full, or cannot read what stands there.
+    pub full: u64,
+    pub corrupt: u64,
     pub twice: u64,
     pub late: u64,
     /// How late that is at most.
@@ -23,6 +26,8 @@ pub enum Back {
     After(u64),
     /// Nothing was done, and its caller is told so.
     Refused(u64),
+    Full(u64),
+    Corrupt(u64),
     Never,
     Unknown(u64),
 }
@@ -47,7 +52,10 @@ impl Weather {
             true => chance.between(5, 60),
             false => 0,
         };
+        let [full, corrupt] = [often() / 4, often() / 8];
         Self {
+            full,
+            corrupt,
             lose_request: often(),
             lose_reply: often(),
             refuse: often(),
@@ -79,14 +87,18 @@ impl Weather {
                 ..bad
             };
         }
-        if chance.percent(self.refuse) {
-            let (there, again) = (None, None);
-            return Fate {
-                there,
-                again,
-                back: Back::Refused(chance.between(1, 8)),
-                ..bad
-            };
+        let refusals = [self.refuse, self.full, self.corrupt];
+        let refused: [fn(u64) -> Back; 3] = [Back::Refused, Back::Full, Back::Corrupt];
+        for (often, refused) in refusals.into_iter().zip(refused) {
+            if chance.percent(often) {
+                let (there, again) = (None, None);
+                return Fate {
+                    there,
+                    again,
+                    back: refused(chance.between(1, 8)),
+                    ..bad
+                };
+            }
         }
         if chance.percent(self.lose_reply) {
             return Fate {
