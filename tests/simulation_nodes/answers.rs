@@ -2,6 +2,7 @@
 
 use super::{
     judge::Judge,
+    knows::is_corrupt,
     ledger::{Answer, Asked, Granted, Outcome, Over},
     verb::Found,
 };
@@ -54,7 +55,10 @@ impl Judge<'_> {
             Some("idempotency_outcome_unknown") => {
                 self.was_told(asked, at, |found| *found == Found::Unknown)
             }
-            Some("idempotency_store_unavailable") => self.without_store(asked, at, |_| true),
+            Some("idempotency_store_unavailable") => {
+                let proceeds = asked.settings.proceeds;
+                self.without_store(asked, at, |last| !proceeds || is_corrupt(last))
+            }
             Some(_) => false,
         };
         if fits && code == Some("idempotency_in_flight") && self.is_hasty(asked, at) {
@@ -66,10 +70,28 @@ impl Judge<'_> {
                 .lease
                 .div_ceil(1000)
                 .max(self.longest_lease(asked));
+            let trouble = self.ledger.lives[asked.life].troubled(asked.start, at);
+            // Nobody is told what an operator does, or the clock of the store.
+            let mut ends = self.ledger.leases.values().map(|lease| &lease.over);
+            let told = self.ledger.jumps.is_empty()
+                && !ends.any(|over| matches!(over, Some((_, Over::ByHand))));
+            let exact = code == Some("idempotency_in_flight") && !trouble && told;
+            let most = if exact { self.left(asked, at) } else { most };
             let fits = (1..=60.min(most)).contains(&seconds);
             return (!fits).then(|| format!("retry after {seconds} of {most}"));
         }
         (!fits).then(|| "its node knows nothing of that".to_owned())
+    }
+
+    /// How many seconds are left, at most, of what was in flight.
+    fn left(&self, asked: &Asked, at: u64) -> u64 {
+        let leases = self.ledger.leases.values();
+        let stood = leases.filter(|lease| {
+            let over = lease.over.as_ref().map_or(u64::MAX, |(over, _)| *over);
+            lease.key == asked.key && lease.at <= at && over.saturating_add(20) >= asked.start
+        });
+        let left = stood.map(|lease| lease.deadline.saturating_sub(asked.start));
+        left.max().unwrap_or_default().div_ceil(1000).max(1)
     }
 
     fn longest_lease(&self, asked: &Asked) -> u64 {
