@@ -124,7 +124,9 @@ impl Judge<'_> {
     pub fn is_hasty(&self, asked: &Asked, at: u64) -> bool {
         let there = self.ledger.requests.iter().filter(|other| {
             let answered = other.answer.as_ref().map(|(at, _)| *at);
-            let until = answered.or(other.hung_up).unwrap_or(u64::MAX);
+            // Who claims when its client leaves keeps its place until that is answered.
+            let left = other.hung_up.map(|at| at + 10_000);
+            let until = answered.or(left).unwrap_or(u64::MAX);
             other.life == asked.life && other.start <= at && until >= asked.start
         });
         let waiting = there.clone().filter(|other| other.settings.wait.is_some());

@@ -148,7 +148,7 @@ impl Judge<'_> {
         let token = self.of_fence(run.fence).find_map(|call| call.token);
         let first = self.ledger.calls.iter().find(|call| call.token == token);
         match (asked.hung_up, first) {
-            (Some(at), Some(first)) => first.sent > at && !frozen,
+            (Some(at), Some(first)) => first.sent > at && !frozen && !self.is_resilient(run.life),
             _ => false,
         }
     }
