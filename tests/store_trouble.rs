@@ -28,6 +28,7 @@ use tokio::runtime::Builder;
 use tower::{ServiceExt as _, service_fn};
 use tower_idempotency::{
     AfterCrash, Drained, Idempotency, IdempotencyLayer, StoreFailure, server::RequestBody,
+    store::Resilient,
 };
 
 struct Bench {
@@ -144,6 +145,26 @@ async fn a_claim_in_doubt_is_given_back_when_the_store_answers_again() {
         assert_eq!(bench.events.count("released:claim_unconfirmed"), 1);
         assert_eq!(bench.send().await.text(), "run 1");
     }
+}
+
+/// It may be won all the same, by an attempt of which the layer does not know.
+#[tokio::test(start_paused = true)]
+async fn a_claim_in_doubt_within_a_wrapper_is_given_back_whatever_came_of_it_at_last() {
+    let events = Events::default();
+    let store = FaultStore::new();
+    store.next(Verb::Claim, [Fault::LostReply, Fault::Corrupt]);
+    let layer = IdempotencyLayer::new(Resilient::new(store.clone()))
+        .after_crash(AfterCrash::Hold)
+        .observer(events.clone());
+    let service = service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let answer = send(&serve(&layer, service), post("k", "hello")).await;
+    assert_eq!(answer.code(), "idempotency_store_unavailable");
+    let drained = layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(drained, Drained::Complete);
+    assert_eq!(store.memory.len(), 0);
+    assert_eq!(events.count("released:claim_unconfirmed"), 1);
 }
 
 /// A claim that is sent again after the release would win the key anew, for nobody.

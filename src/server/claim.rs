@@ -63,7 +63,7 @@ pub(super) async fn claim_again<S: Store>(
     let mut in_doubt = false;
     let mut pauses = Pauses::resending();
     for attempt in 1.. {
-        in_doubt |= error.kind() == StoreErrorKind::Unknown;
+        in_doubt |= error.is_in_doubt();
         if attempt >= config.store_attempts || !is_worth_resending(&error) {
             break;
         }

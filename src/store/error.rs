@@ -6,6 +6,8 @@ use std::{error::Error, fmt};
 #[derive(Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
+    /// Whether an earlier attempt of the same call may have been applied.
+    doubt: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -47,7 +49,30 @@ impl StoreError {
     }
 
     fn new(kind: StoreErrorKind, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source }
+        let doubt = false;
+        Self {
+            kind,
+            doubt,
+            source,
+        }
+    }
+
+    /// As it is, of a call of which an earlier attempt may have been applied.
+    pub(super) fn after_doubt(self) -> Self {
+        match self.kind {
+            StoreErrorKind::NotApplied | StoreErrorKind::Full => Self::unknown(self),
+            StoreErrorKind::Unknown => self,
+            // Unknown, it would look like an outage.
+            StoreErrorKind::Corrupt => Self {
+                doubt: true,
+                ..self
+            },
+        }
+    }
+
+    /// Whether the call may have been applied.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt || self.kind == StoreErrorKind::Unknown
     }
 
     /// What happened.

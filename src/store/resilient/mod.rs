@@ -161,9 +161,12 @@ impl<S> Resilient<S> {
             let is_final = matches!(error.kind(), StoreErrorKind::Full | StoreErrorKind::Corrupt);
             let pause = pauses.next().filter(|_| !is_final && !self.is_open());
             let Some(pause) = pause else {
-                return Err(if in_doubt { doubtful(error) } else { error });
+                return Err(match in_doubt {
+                    true => error.after_doubt(),
+                    false => error,
+                });
             };
-            in_doubt |= error.kind() == StoreErrorKind::Unknown;
+            in_doubt |= error.is_in_doubt();
             sleep(pause).await;
         }
     }
@@ -201,14 +204,6 @@ struct Refused;
 /// A store that is full, or holds damage, is there.
 fn is_failure(error: &StoreError) -> bool {
     !matches!(error.kind(), StoreErrorKind::Full | StoreErrorKind::Corrupt)
-}
-
-/// An earlier attempt may have been applied, whatever became of the last one.
-fn doubtful(error: StoreError) -> StoreError {
-    match error.kind() {
-        StoreErrorKind::NotApplied | StoreErrorKind::Full => StoreError::unknown(error),
-        StoreErrorKind::Unknown | StoreErrorKind::Corrupt => error,
-    }
 }
 
 fn tell(change: Change) {
