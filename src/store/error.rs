@@ -57,7 +57,7 @@ impl StoreError {
         }
     }
 
-    /// As it is, of a call of which an earlier attempt may have been applied.
+    /// What it is of a call of which an earlier attempt may have been applied.
     pub(super) fn after_doubt(self) -> Self {
         match self.kind {
             StoreErrorKind::NotApplied | StoreErrorKind::Full => Self::unknown(self),
