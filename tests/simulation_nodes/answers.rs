@@ -75,7 +75,8 @@ impl Judge<'_> {
             let mut ends = self.ledger.leases.values().map(|lease| &lease.over);
             let told = self.ledger.jumps.is_empty()
                 && !ends.any(|over| matches!(over, Some((_, Over::ByHand))));
-            let exact = code == Some("idempotency_in_flight") && !trouble && told;
+            let late = self.waits_elsewhere(asked, at, |of| of == asked.variant);
+            let exact = code == Some("idempotency_in_flight") && !trouble && told && !late;
             let most = if exact { self.left(asked, at) } else { most };
             let fits = (1..=60.min(most)).contains(&seconds);
             return (!fits).then(|| format!("retry after {seconds} of {most}"));
@@ -87,7 +88,13 @@ impl Judge<'_> {
     fn left(&self, asked: &Asked, at: u64) -> u64 {
         let leases = self.ledger.leases.values();
         let stood = leases.filter(|lease| {
-            let over = lease.over.as_ref().map_or(u64::MAX, |(over, _)| *over);
+            // Its own node knows of it when it hears of it.
+            let heard = || self.settled(lease.fence, at).map(|(heard, _)| heard);
+            let over = match lease.life == asked.life {
+                true => heard(),
+                false => lease.over.as_ref().map(|(over, _)| *over),
+            };
+            let over = over.unwrap_or(u64::MAX);
             lease.key == asked.key && lease.at <= at && over.saturating_add(20) >= asked.start
         });
         let left = stood.map(|lease| lease.deadline.saturating_sub(asked.start));

@@ -82,11 +82,15 @@ impl Judge<'_> {
             let of = self.ledger.requests[run.request].variant;
             run.start <= at && self.led_until(run) >= asked.start && variant(of)
         });
-        // One that waits for another node follows from what it was told before.
+        runs || self.waits_elsewhere(asked, at, variant)
+    }
+
+    /// Whether a request waited on its node for another node: it goes by what that told it before.
+    pub fn waits_elsewhere(&self, asked: &Asked, at: u64, variant: impl Fn(u64) -> bool) -> bool {
         let mut others = self
             .active(asked, at)
             .filter(|other| other.settings.wait.is_some() && variant(other.variant));
-        runs || others.any(|other| {
+        others.any(|other| {
             self.calls(asked, Kind::Claim).any(|call| {
                 let heard = call.heard.as_ref();
                 let found = heard.filter(|(heard, _)| (other.start..=at).contains(heard));
@@ -141,23 +145,21 @@ impl Judge<'_> {
     /// Whether its time was over before the store had answered its claim, or that of the one it
     /// followed.
     pub fn waited_in_vain(&self, asked: &Asked, at: u64) -> bool {
-        let over = |asked: &Asked| {
-            asked
-                .settings
-                .wait
-                .is_some_and(|wait| at >= asked.start + wait)
+        let is_over = |other: &&Asked| {
+            let over = other.settings.wait.map(|wait| other.start + wait);
+            other.variant == asked.variant && over.is_some_and(|over| over <= at)
         };
-        let unheard = |(heard, found): &(u64, Found)| *heard >= asked.start && !found.is_answer();
-        let mut waits = self
-            .active(asked, at)
-            .filter(|other| other.variant == asked.variant);
-        let mut calls = self
-            .calls(asked, Kind::Claim)
-            .filter(|call| call.sent <= at);
-        // An open breaker keeps a wrapper from asking.
-        let in_vain = calls.any(|call| call.heard.as_ref().is_none_or(unheard))
-            || self.is_resilient(asked.life);
-        waits.any(over) && in_vain
+        let claims = || {
+            let claims = self.calls(asked, Kind::Claim);
+            claims.filter(|claim| claim.sent <= at)
+        };
+        self.active(asked, at).filter(is_over).any(|other| {
+            let unheard =
+                |(heard, found): &(u64, Found)| *heard >= other.start && !found.is_answer();
+            // An open breaker keeps a wrapper from asking.
+            self.is_resilient(other.life)
+                || claims().any(|claim| claim.heard.as_ref().is_none_or(unheard))
+        })
     }
 
     /// The requests with its key that were on its node, too, itself included.
