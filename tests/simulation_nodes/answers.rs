@@ -4,6 +4,7 @@ use super::{
     judge::Judge,
     knows::is_corrupt,
     ledger::{Answer, Asked, Granted, Outcome, Over},
+    plan::Act,
     verb::Found,
 };
 
@@ -71,10 +72,7 @@ impl Judge<'_> {
                 .div_ceil(1000)
                 .max(self.longest_lease(asked));
             let trouble = self.ledger.lives[asked.life].troubled(asked.start, at);
-            // Nobody is told what an operator does, or the clock of the store.
-            let mut ends = self.ledger.leases.values().map(|lease| &lease.over);
-            let told = self.ledger.jumps.is_empty()
-                && !ends.any(|over| matches!(over, Some((_, Over::ByHand))));
+            let told = self.ledger.jumps.is_empty() && !self.is_operated_on(asked.key);
             let late = self.waits_elsewhere(asked, at, |of| of == asked.variant);
             let exact = code == Some("idempotency_in_flight") && !trouble && told && !late;
             let most = if exact { self.left(asked, at) } else { most };
@@ -157,10 +155,6 @@ impl Judge<'_> {
     fn slept_on(&self, asked: &Asked, at: u64) -> bool {
         let of_key = |lease: &&Granted| lease.key == asked.key;
         let mut leases = self.ledger.leases.values().filter(of_key);
-        // Nobody is told what an operator does.
-        let by_hand = leases
-            .clone()
-            .any(|lease| matches!(lease.over, Some((_, Over::ByHand))));
         let slept = leases.any(|lease| match lease.over {
             Some((over, Over::Completed { until, .. })) => {
                 let kept = lease.variant == asked.variant && until > at;
@@ -168,6 +162,14 @@ impl Judge<'_> {
             }
             _ => false,
         });
-        slept && !by_hand && self.ledger.jumps.is_empty()
+        slept && !self.is_operated_on(asked.key) && self.ledger.jumps.is_empty()
+    }
+
+    /// Whether an operator forgets or resolves it: nobody is told.
+    fn is_operated_on(&self, key: usize) -> bool {
+        self.plan.acts.iter().any(|(_, act)| match act {
+            Act::Forget { key: of } | Act::Resolve { key: of } => *of == key,
+            _ => false,
+        })
     }
 }

@@ -107,7 +107,8 @@ impl Judge<'_> {
         let heard = heard.filter(|(_, found)| found.is_answer()).count() > 0;
         let insists = !dead && lease.hold && lease.attempt == 1;
         let stands = lease.over.is_none();
-        let long = stands && insists && lease.retention > self.plan.last;
+        let readable = !self.corrupt(lease.fence);
+        let long = stands && insists && readable && lease.retention > self.plan.last;
         let told = self.told(lease.life, lease.key, "abandoned") > 0;
         // A copy may have told its node that the lease is over.
         let site = &self.plan.nodes[self.ledger.lives[lease.life].node];
