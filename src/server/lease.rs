@@ -1,16 +1,6 @@
-//! Keeping a lease, and ending it.
+//! A lease that this process holds, and its end.
 
-use std::{
-    cmp,
-    num::NonZeroU64,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{cmp, num::NonZeroU64, pin::Pin, sync::Arc, thread, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -18,8 +8,8 @@ use tokio::{
 };
 
 use super::{
-    call::{Call, call, call_within},
-    flight::{Flight, Renewal},
+    call::{Call, call},
+    flight::Flight,
     insist::{release, release_in_the_end},
     leaders::Stage,
     node::Node,
@@ -262,91 +252,5 @@ impl<S: Store> Drop for Held<S> {
             self.flight.config.emit(&Event::Abandoned { key });
         }
         self.end(|| None);
-    }
-}
-
-/// A shift of the keeper, for which several tasks may turn up: the first to come keeps it.
-pub(super) struct Shift<S> {
-    node: Arc<Node<S>>,
-    begun: AtomicBool,
-    retired: AtomicBool,
-}
-
-impl<S: Store> Shift<S> {
-    pub(super) fn new(node: Arc<Node<S>>) -> Arc<Self> {
-        Arc::new(Self {
-            node,
-            begun: AtomicBool::new(false),
-            retired: AtomicBool::new(false),
-        })
-    }
-
-    /// Renews the lease of every flight at each third of it. A task of its own, so that a
-    /// handler that blocks its thread cannot starve it.
-    pub(super) async fn keep(self: Arc<Self>) {
-        if self.begun.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let (node, mut idle) = (&self.node, false);
-        loop {
-            node.keeper.looking();
-            let flights = node.leaders.flights().into_iter();
-            // None of them is held while it sleeps: what a handler left with its lease goes
-            // with that.
-            match flights.map(|flight| look_at(node, &flight)).min() {
-                Some(next) => {
-                    idle = false;
-                    node.keeper.sleep(&node.clock, next).await;
-                }
-                // Stays a while: starting another one for each request costs more.
-                None if !idle => {
-                    idle = true;
-                    let next = node.clock.at(Instant::now() + IDLE);
-                    node.keeper.sleep(&node.clock, next).await;
-                }
-                None if node.keeper.retire(&node.leaders) => break,
-                None => {}
-            }
-        }
-        self.retired.store(true, Ordering::SeqCst);
-    }
-}
-
-/// How long the keeper stays with nothing to look after.
-const IDLE: Duration = Duration::from_secs(1);
-
-/// Cut off with its runtime, begun or not, it has the next flight start another.
-impl<S> Drop for Shift<S> {
-    fn drop(&mut self) {
-        if !*self.retired.get_mut() {
-            self.node.keeper.stopped();
-        }
-    }
-}
-
-/// Renews the lease of a flight if it is due, and tells it if it has lapsed; when to look
-/// again.
-fn look_at<S: Store>(node: &Arc<Node<S>>, flight: &Arc<Flight>) -> u64 {
-    let now = Instant::now();
-    if flight.is_due(&node.clock, now) {
-        flight.postpone(&node.clock);
-        if let Some(renewal) = flight.begin_renewal() {
-            tokio::spawn(renew(Arc::clone(node), renewal, now));
-        }
-    }
-    if flight.lapses(&node.clock, now) {
-        flight.lapse();
-    }
-    flight.look_at(&node.clock, now)
-}
-
-async fn renew<S: Store>(node: Arc<Node<S>>, flight: Renewal, sent: Instant) {
-    let (key, renewed) = (flight.lease.key(), node.store.renew(&flight.lease));
-    // One that hangs leaves time for another.
-    let limit = flight.config.store_deadline.min(flight.renew_after());
-    match call_within(&flight.config, limit, Verb::Renew, key, renewed).await {
-        Ok(Completion::Applied | Completion::AlreadyApplied) => flight.renewed(&node.clock, sent),
-        Ok(Completion::Lost(_) | Completion::RolledBack) => flight.lose(),
-        Err(_) => {}
     }
 }

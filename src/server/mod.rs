@@ -211,6 +211,7 @@ mod follow;
 mod future;
 mod gather;
 mod insist;
+mod keeper;
 mod layer;
 mod leaders;
 mod lease;

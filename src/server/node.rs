@@ -1,23 +1,14 @@
 //! What all services of one layer share in this process.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Notify, time};
+use tokio::time;
 use tokio_util::task::TaskTracker;
 
-use super::{
-    flight::{Clock, Flight},
-    insist::Insisting,
-    leaders::Leaders,
-    lease::Shift,
-};
-use crate::store::Store;
+use super::{flight::Clock, insist::Insisting, keeper::Keeper, leaders::Leaders};
 
 /// The store, the requests under way, and the tasks that outlive a request.
 #[derive(Debug)]
@@ -32,15 +23,6 @@ pub(super) struct Node<S> {
     /// Held by each request that runs unprotected.
     pub(super) unprotected: Arc<()>,
     pub(super) insisting: Arc<Insisting>,
-}
-
-/// The task that renews leases; it runs while there are flights, and a while longer.
-#[derive(Debug, Default)]
-pub(super) struct Keeper {
-    running: AtomicBool,
-    /// When it will look again, as [`Clock`] counts.
-    planned: AtomicU64,
-    look: Notify,
 }
 
 /// How [`IdempotencyLayer::drain`](super::IdempotencyLayer::drain) ended.
@@ -98,99 +80,3 @@ impl<S> Node<S> {
 
 /// How often a drain looks whether requests are still under way.
 const LOOK: Duration = Duration::from_millis(10);
-
-impl<S: Store> Node<S> {
-    /// Has the lease of `flight`, which a leader has reached, renewed until that is over.
-    pub(super) fn look_after(self: &Arc<Self>, flight: &Arc<Flight>) {
-        if self.keeper.start() {
-            let (shift, runtime) = (Shift::new(Arc::clone(self)), Handle::current());
-            // Also directly: the threads for what blocks may all be busy.
-            runtime.spawn(Arc::clone(&shift).keep());
-            from_outside(move || drop(runtime.spawn(shift.keep())));
-        } else if flight.renew_at() < self.keeper.planned.load(Ordering::SeqCst) {
-            let node = Arc::clone(self);
-            from_outside(move || node.keeper.look.notify_one());
-        }
-    }
-}
-
-/// Wakes or spawns a task from a thread that is no worker of the runtime. What a worker
-/// wakes waits in a place from which no other worker takes it: were the handler to block
-/// that worker, the task would starve with it.
-fn from_outside(wake: impl FnOnce() + Send + 'static) {
-    drop(tokio::task::spawn_blocking(wake));
-}
-
-impl Keeper {
-    /// Whether the caller is to start it.
-    fn start(&self) -> bool {
-        let starts = !self.running.swap(true, Ordering::SeqCst);
-        if starts {
-            // It looks before it sleeps: until then nobody needs to wake it.
-            self.planned.store(0, Ordering::SeqCst);
-        }
-        starts
-    }
-
-    /// About to look at all flights: one that is entered from here on must wake it.
-    pub(super) fn looking(&self) {
-        self.planned.store(u64::MAX, Ordering::SeqCst);
-    }
-
-    /// Sleeps until `millis` on `clock`, or until a flight needs an earlier look.
-    pub(super) async fn sleep(&self, clock: &Clock, millis: u64) {
-        self.planned.store(millis, Ordering::SeqCst);
-        let _ = time::timeout_at(clock.moment(millis), self.look.notified()).await;
-    }
-
-    /// Ends it if there is nothing left to look after; whether it did.
-    pub(super) fn retire(&self, leaders: &Leaders) -> bool {
-        self.running.store(false, Ordering::SeqCst);
-        // A flight entered just before saw it running.
-        leaders.has_no_flight() || !self.start()
-    }
-
-    /// However the task ends, the next flight starts another: also after the runtime it
-    /// ran on was shut down.
-    pub(super) fn stopped(&self) {
-        self.running.store(false, Ordering::SeqCst);
-    }
-}
-
-#[cfg(all(test, feature = "memory"))]
-mod tests {
-    use super::*;
-    use crate::{
-        fingerprint::Fingerprint,
-        key::Key,
-        record_key::RecordKey,
-        server::{
-            config::Config,
-            leaders::Stage,
-            turn::{Entered, Turn},
-        },
-        store::{Claim, Fence, MemoryStore},
-    };
-    use tokio::time::Instant;
-
-    /// Nobody else would renew its lease.
-    #[tokio::test]
-    async fn a_keeper_does_not_retire_from_a_flight_that_came_meanwhile() {
-        let node = Arc::new(Node::new(MemoryStore::new()));
-        assert!(node.keeper.start());
-        let key = RecordKey::from_bytes([0; 32]);
-        let fingerprint = Fingerprint::from_parts(1, [0; 32]);
-        let Entered::Leads(turn) = Turn::enter(&node, &key, fingerprint) else {
-            panic!("nobody else leads");
-        };
-        let lease = Claim::new(&key, fingerprint).won(Fence::new(1), 1);
-        let (name, config) = (Key::new("k").unwrap(), Arc::new(Config::default()));
-        let flight = Flight::new(name, lease, config, &node.clock, Instant::now());
-        turn.reach(Stage::Executing(Arc::new(flight)));
-        assert!(!node.keeper.retire(&node.leaders));
-        assert!(!node.keeper.start(), "it goes on");
-        drop(turn);
-        assert!(node.keeper.retire(&node.leaders));
-        assert!(node.keeper.start(), "the next flight has another");
-    }
-}
