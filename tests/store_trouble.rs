@@ -401,6 +401,18 @@ fn no_event_is_silent_about_a_key_that_the_runtime_left_behind() {
     }
 }
 
+/// What stands there and cannot be read never takes a record: nobody waits for that.
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_finds_what_cannot_be_read_is_not_sent_again() {
+    let bench = Bench::new();
+    bench.store.lasting(Verb::Complete, Fault::Corrupt);
+    let answer = bench.send().await;
+    assert_eq!(answer.text(), "run 1");
+    assert_eq!(answer.header("idempotency-status"), Some("unrecorded"));
+    assert_eq!(bench.store.calls(Verb::Complete), 1);
+    assert_eq!(bench.events.count("unrecorded"), 1);
+}
+
 /// Nothing was to be recorded of it.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_cannot_be_read_is_left_behind_by_an_answer_that_releases_it() {
