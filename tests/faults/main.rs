@@ -11,6 +11,8 @@ mod freeze;
 #[allow(dead_code, reason = "the tests of the lab take more of it")]
 #[path = "../lab/lab.rs"]
 mod lab;
+#[cfg(feature = "redis")]
+mod moves;
 #[path = "../outside/mod.rs"]
 mod outside;
 mod restart;
@@ -66,3 +68,9 @@ macro_rules! over {
 over!(redis, crate::backend::Redis);
 #[cfg(feature = "postgres")]
 over!(postgres, crate::backend::Postgres);
+
+#[cfg(feature = "redis")]
+#[tokio::test(flavor = "multi_thread")]
+async fn slot_of_a_cluster_may_move_under_load() {
+    moves::slot_moves_under_load().await;
+}

@@ -1,7 +1,5 @@
 //! A server that is killed and started again under load.
 
-use futures_util::future::join_all;
-
 use crate::{backend::Backend, servers::Signal, world::World};
 
 /// Two nodes are asked for the same three hundred keys, and each time a quarter of them has
@@ -14,18 +12,7 @@ pub(crate) async fn server_dies_under_load<B: Backend>() {
         world.node(B::connect(server.port()).await),
     ];
     let keys: Vec<_> = (0..300).map(|number| format!("key-{number}")).collect();
-    let clients = keys.chunks(20).map(|keys| {
-        let (world, nodes, keys) = (world.clone(), nodes.clone(), keys.to_vec());
-        tokio::spawn(async move {
-            for key in keys {
-                let asked = nodes
-                    .iter()
-                    .map(|node| world.ask_until_answered(node, &key));
-                join_all(asked).await;
-            }
-        })
-    });
-    let clients: Vec<_> = clients.collect();
+    let clients = world.clients(&nodes, &keys, 20);
     for quarter in 1..=3 {
         world.until_runs(quarter * keys.len() / 4).await;
         let restarted = tokio::task::spawn_blocking(move || {

@@ -11,10 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tower::{Layer as _, ServiceExt as _, service_fn, util::BoxCloneSyncService};
@@ -144,6 +146,26 @@ impl World {
         while !self.ask(node, key).await.status.is_success() {
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// As many clients as it takes for each to have so many keys, which it asks all nodes for
+    /// at once.
+    pub(crate) fn clients<const N: usize>(
+        &self,
+        nodes: &[Node; N],
+        keys: &[String],
+        each: usize,
+    ) -> Vec<JoinHandle<()>> {
+        let clients = keys.chunks(each).map(|keys| {
+            let (world, nodes, keys) = (self.clone(), nodes.clone(), keys.to_vec());
+            tokio::spawn(async move {
+                for key in keys {
+                    let asked = nodes.iter().map(|it| world.ask_until_answered(it, &key));
+                    join_all(asked).await;
+                }
+            })
+        });
+        clients.collect()
     }
 
     /// All is well again: every key is settled within a lease and a second, and all that

@@ -1,6 +1,7 @@
 //! A Redis cluster.
 
 use std::{
+    iter::from_fn,
     net::TcpListener,
     ops::RangeInclusive,
     thread,
@@ -102,11 +103,25 @@ pub struct Move<'a> {
 impl Move<'_> {
     /// Takes a key along.
     pub fn take(&self, key: &str) {
+        self.migrate(key, "");
+    }
+
+    /// Takes all keys along that are still there.
+    pub fn take_all(&self) {
+        let Self { from, slot, .. } = self;
+        let left = || from.cli(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+        let left = from_fn(|| Some(left()).filter(|keys| !keys.is_empty()));
+        for keys in left {
+            self.migrate("", &format!(" KEYS {}", keys.replace('\n', " ")));
+        }
+    }
+
+    fn migrate(&self, key: &str, keys: &str) {
         let port = self.to.port();
-        let moved = self
-            .from
-            .cli(&format!("MIGRATE 127.0.0.1 {port} {key} 0 5000"));
-        assert_eq!(moved, "OK");
+        let command = format!("MIGRATE 127.0.0.1 {port} {key} 0 5000{keys}");
+        let moved = self.from.cli(&command);
+        // One that has expired meanwhile need not be moved.
+        assert!(moved == "OK" || moved == "NOKEY", "{moved}");
     }
 
     pub fn finish(self) {
