@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tower_idempotency::{
     RedisStore, Store as _,
     store::{
@@ -15,7 +16,7 @@ use crate::{
         HOUR, REQUEST, acquire, acquire_for, claim, complete, key, kind, name, record, replayed,
         scene, won,
     },
-    servers::{RedisServer, Signal},
+    servers::{Fault, Proxy, RedisServer, Signal},
 };
 
 fn connections(server: &RedisServer) -> u64 {
@@ -44,6 +45,22 @@ async fn a_server_that_stands_still_leaves_it_unknown_and_loses_the_connection()
     complete(&store, &lease, &record("first")).await;
     // Two by the store, two by redis-cli.
     assert!(connections(&server) >= before + 2);
+}
+
+/// As `Resilient` does, whose deadline is the shorter one by default.
+#[tokio::test]
+async fn a_dead_connection_is_left_though_each_call_is_given_up_before_its_deadline() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let address = format!("redis://127.0.0.1:{}", proxy.port());
+    let store = RedisStore::connect(address).await.unwrap();
+    let store = store.deadline(Duration::from_millis(200));
+    proxy.arm(1, Fault::DropRequest);
+    let insisting = async {
+        let given_up = || timeout(Duration::from_millis(100), claim(&store, 1));
+        while given_up().await.is_err() {}
+    };
+    timeout(Duration::from_secs(30), insisting).await.unwrap();
 }
 
 #[tokio::test]

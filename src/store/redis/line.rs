@@ -1,7 +1,7 @@
 //! One connection to one server, shared by all calls, and replaced when it fails.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,8 +13,9 @@ use crate::{horizon::after, store::StoreError};
 
 /// The way to one server. Replies find their callers by their order, so that a call which
 /// is given up takes nobody else's. A connection that leaves a call unanswered for too
-/// long is dropped all the same: nobody knows what is wrong with it. So is one to a server
-/// that has become a replica: its address may lead to the new primary by now.
+/// long is dropped all the same, also if nobody waits for the answer any more: nobody knows
+/// what is wrong with it. So is one to a server that has become a replica: its address may
+/// lead to the new primary by now.
 pub(super) struct Line {
     client: Client,
     current: Mutex<Option<Connection>>,
@@ -25,14 +26,16 @@ pub(super) struct Line {
 /// By when an answer is wanted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
+    from: Instant,
     at: Instant,
     patience: Duration,
 }
 
 impl Deadline {
     pub(super) fn within(patience: Duration) -> Self {
-        let at = after(Instant::now(), patience);
-        Self { at, patience }
+        let from = Instant::now();
+        let at = after(from, patience);
+        Self { from, at, patience }
     }
 }
 
@@ -40,6 +43,31 @@ impl Deadline {
 struct Connection {
     wire: aio::MultiplexedConnection,
     number: u64,
+    silence: Arc<Silence>,
+}
+
+/// Since when a connection that was asked has answered nothing.
+#[derive(Default)]
+struct Silence(Mutex<Option<Instant>>);
+
+impl Silence {
+    fn begins(&self) {
+        self.since().get_or_insert_with(Instant::now);
+    }
+
+    fn ends(&self) {
+        *self.since() = None;
+    }
+
+    /// Whether a call that began with this one would be given up by now.
+    fn outlasts(&self, deadline: Deadline) -> bool {
+        let since = *self.since();
+        since.is_some_and(|since| after(since, deadline.patience) < deadline.from)
+    }
+
+    fn since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Line {
@@ -68,10 +96,16 @@ impl Line {
         commands: Pipeline,
         deadline: Deadline,
     ) -> Result<Vec<Value>, StoreError> {
-        let Connection { mut wire, number } = match self.standing() {
+        let connection = match self.standing(deadline) {
             Some(connection) => connection,
             None => Box::pin(self.connection(deadline)).await?,
         };
+        let Connection {
+            mut wire,
+            number,
+            silence,
+        } = connection;
+        silence.begins();
         // Boxed, as it takes a kilobyte, which would be moved with whatever holds it.
         let sent = Box::pin(async move {
             let count = commands.len();
@@ -79,6 +113,7 @@ impl Line {
         });
         let error = match timeout_at(deadline.at, sent).await {
             Ok(Ok(replies)) => {
+                silence.ends();
                 if replies.iter().any(is_from_replica) {
                     self.discard(number);
                 }
@@ -91,9 +126,11 @@ impl Line {
         Err(error)
     }
 
-    /// The connection that stands.
-    fn standing(&self) -> Option<Connection> {
-        self.current().clone()
+    /// The connection that stands, unless it is silent for longer than a call may take.
+    fn standing(&self, deadline: Deadline) -> Option<Connection> {
+        let mut current = self.current();
+        current.take_if(|it| it.silence.outlasts(deadline));
+        current.clone()
     }
 
     /// Apart and boxed by its caller, as it is rare.
@@ -107,13 +144,17 @@ impl Line {
     async fn new_connection(&self) -> RedisResult<Connection> {
         let mut number = self.connecting.lock().await;
         // Another call may have connected meanwhile.
-        if let Some(connection) = self.standing() {
+        if let Some(connection) = self.current().clone() {
             return Ok(connection);
         }
         *number += 1;
         let number = *number;
         let wire = self.connect().await?;
-        let connection = Connection { wire, number };
+        let connection = Connection {
+            wire,
+            number,
+            silence: Arc::default(),
+        };
         *self.current() = Some(connection.clone());
         Ok(connection)
     }

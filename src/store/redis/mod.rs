@@ -192,8 +192,8 @@ impl RedisStore {
     }
 
     /// How long a call may take; 1 s by default. A connection that leaves a call
-    /// unanswered for longer is dropped, and the next call makes a new one. Keep it below
-    /// the deadline that the layer sets for a store, or a dead connection is kept.
+    /// unanswered for longer is dropped, also if the call was given up before, and the next
+    /// call makes a new one.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Self {
         self.with(|settings| Settings {
