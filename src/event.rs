@@ -1,6 +1,6 @@
 //! What happened, for logs, metrics and audits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     record_key::RecordKey,
@@ -209,10 +209,25 @@ impl Verb {
 ///         }
 ///     }
 /// }
+///
+/// # #[cfg(feature = "memory")] {
+/// # use std::sync::Arc;
+/// # use tower_idempotency::{IdempotencyLayer, MemoryStore};
+/// let replays = Arc::new(CountReplays::default());
+/// let layer = IdempotencyLayer::new(MemoryStore::new()).observer(replays.clone());
+/// // Later: `replays.0.load(Ordering::Relaxed)`.
+/// # }
 /// ```
 pub trait Observer: Send + Sync + 'static {
     /// Takes note of `event`.
     fn observe(&self, event: &Event<'_>);
+}
+
+/// Several layers may share one, and the program may keep one to read it.
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observe(&self, event: &Event<'_>) {
+        (**self).observe(event);
+    }
 }
 
 impl Event<'_> {

@@ -2,7 +2,7 @@
 
 mod json;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{header::CONTENT_TYPE, request::Parts};
@@ -87,6 +87,12 @@ impl fmt::Debug for Fingerprint {
 pub trait Fingerprinter: Send + Sync + 'static {
     /// Begins the fingerprint of the request with this head.
     fn begin(&self, parts: &Parts) -> FingerprintState;
+}
+
+impl<F: Fingerprinter + ?Sized> Fingerprinter for Arc<F> {
+    fn begin(&self, parts: &Parts) -> FingerprintState {
+        (**self).begin(parts)
+    }
 }
 
 /// Compares method, path, query, `Content-Type` (each line of it) and the body, byte for byte.

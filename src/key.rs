@@ -7,6 +7,7 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     ops::Range,
+    sync::Arc,
 };
 
 use http::{HeaderValue, request::Parts};
@@ -220,6 +221,12 @@ pub trait KeySource: Send + Sync + 'static {
     ///
     /// [`InvalidKey`] if there is a key and it is malformed: the request is refused with 400.
     fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey>;
+}
+
+impl<K: KeySource + ?Sized> KeySource for Arc<K> {
+    fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
+        (**self).key(parts)
+    }
 }
 
 /// Where a key is, as far as the head of a request tells.

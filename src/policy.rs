@@ -1,6 +1,6 @@
 //! What becomes of a fresh answer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER, response::Parts};
 
@@ -113,6 +113,12 @@ impl Directive {
 pub trait RecordPolicy: Send + Sync + 'static {
     /// What becomes of the answer with this head.
     fn directive(&self, parts: &Parts) -> Directive;
+}
+
+impl<P: RecordPolicy + ?Sized> RecordPolicy for Arc<P> {
+    fn directive(&self, parts: &Parts) -> Directive {
+        (**self).directive(parts)
+    }
 }
 
 /// The default policy: records 2xx, 3xx and 4xx, except those that say the request was not

@@ -31,7 +31,7 @@
 //! The operation's own transaction was rolled back, or its end is not known. Retry after
 //! `Retry-After`: the operation is carried out once.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -226,6 +226,12 @@ impl Rejection {
 pub trait Render: Send + Sync + 'static {
     /// The response for `rejection`.
     fn render(&self, rejection: &Rejection) -> Response<Bytes>;
+}
+
+impl<R: Render + ?Sized> Render for Arc<R> {
+    fn render(&self, rejection: &Rejection) -> Response<Bytes> {
+        (**self).render(rejection)
+    }
 }
 
 /// Renders `application/problem+json` ([RFC 9457]) with `type`, `title`, `status`,

@@ -1,6 +1,6 @@
 //! The namespace in which keys are unique: who is asking.
 
-use std::{any::type_name, fmt, marker::PhantomData};
+use std::{any::type_name, fmt, marker::PhantomData, sync::Arc};
 
 use http::{HeaderName, header, request::Parts};
 
@@ -104,6 +104,12 @@ pub trait ScopeSource: Send + Sync + 'static {
     ///
     /// [`MissingScope`] refuses the request with 403.
     fn scope(&self, parts: &Parts) -> Result<Scope, MissingScope>;
+}
+
+impl<S: ScopeSource + ?Sized> ScopeSource for Arc<S> {
+    fn scope(&self, parts: &Parts) -> Result<Scope, MissingScope> {
+        (**self).scope(parts)
+    }
 }
 
 /// The default scope: a digest of `Authorization`, `Cookie` and `X-Api-Key` as sent.

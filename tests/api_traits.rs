@@ -1,7 +1,7 @@
 //! Which traits the public types have. Losing one breaks users, and an `Arc<dyn …>` in the
 //! wrong place loses it silently; so each new public type gets a line here.
 
-use std::{error::Error, fmt::Debug, fmt::Display, hash::Hash, str::FromStr};
+use std::{error::Error, fmt::Debug, fmt::Display, hash::Hash, str::FromStr, sync::Arc};
 
 #[cfg(feature = "client")]
 use tower_idempotency::client;
@@ -125,15 +125,16 @@ have! {
     Resilient<SharedStore>: Plain, Clone, Store;
     Resilient<Hidden>: Plain, Clone;
 
-    // The traits for users can be chosen at run time.
-    dyn KeySource: Send, Sync;
+    // What users bring can be shared, and chosen at run time.
+    Arc<SharedStore>: Store;
+    Arc<dyn KeySource>: KeySource;
     dyn BodyKey: Send;
-    dyn Observer: Send, Sync;
-    dyn ScopeSource: Send, Sync;
-    dyn Fingerprinter: Send, Sync;
+    Arc<dyn Observer>: Observer;
+    Arc<dyn ScopeSource>: ScopeSource;
+    Arc<dyn Fingerprinter>: Fingerprinter;
     dyn Accumulate: Send;
-    dyn RecordPolicy: Send, Sync;
-    dyn Render: Send, Sync;
+    Arc<dyn RecordPolicy>: RecordPolicy;
+    Arc<dyn Render>: Render;
 }
 
 #[cfg(feature = "derive")]
@@ -206,7 +207,7 @@ have! {
     client::DerivedKey: Plain, Clone, client::MakeKey;
     client::IdempotentRetry: Plain, Clone, Default;
     client::BufferedBody<()>: Plain, client::TryCloneBody;
-    dyn client::MakeKey: Send, Sync;
+    Arc<dyn client::MakeKey>: client::MakeKey;
 }
 
 /// The store's futures can be spawned, whichever store it is.

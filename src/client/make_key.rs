@@ -47,6 +47,12 @@ pub trait MakeKey: Send + Sync + 'static {
     fn make_key(&self, parts: &Parts) -> Result<Key, KeyError>;
 }
 
+impl<M: MakeKey + ?Sized> MakeKey for Arc<M> {
+    fn make_key(&self, parts: &Parts) -> Result<Key, KeyError> {
+        (**self).make_key(parts)
+    }
+}
+
 /// A request was not sent, because it has no legal key.
 ///
 /// It never holds the key.

@@ -1,4 +1,4 @@
-//! A store chosen at run time.
+//! A store that several have, or that is chosen at run time.
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -67,6 +67,42 @@ impl Store for SharedStore {
         limit: Duration,
     ) -> Result<(), StoreError> {
         self.0.erased_settled(key, fence, limit).await
+    }
+}
+
+/// For a store that is not cheap to clone itself: clones of the [`Arc`] share it.
+impl<S: Store> Store for Arc<S> {
+    fn claim(&self, claim: &Claim<'_>) -> impl Future<Output = Result<Claimed, StoreError>> + Send {
+        (**self).claim(claim)
+    }
+
+    fn complete(
+        &self,
+        lease: &Lease,
+        record: &Record,
+        retention: Duration,
+    ) -> impl Future<Output = Result<Completion, StoreError>> + Send {
+        (**self).complete(lease, record, retention)
+    }
+
+    fn release(
+        &self,
+        lease: &Lease,
+    ) -> impl Future<Output = Result<Completion, StoreError>> + Send {
+        (**self).release(lease)
+    }
+
+    fn renew(&self, lease: &Lease) -> impl Future<Output = Result<Completion, StoreError>> + Send {
+        (**self).renew(lease)
+    }
+
+    fn settled(
+        &self,
+        key: &RecordKey,
+        fence: Fence,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        (**self).settled(key, fence, limit)
     }
 }
 
