@@ -10,7 +10,7 @@
 //! in the ledger, which `curl localhost:3000/payments` shows. Another amount under `k1` is
 //! a 409 `idempotency_conflict`. With `"seconds": 5` in the body the bank takes its time;
 //! send the same twice at once, and the second is a 409 `idempotency_in_flight` with
-//! `Retry-After`.
+//! `Retry-After`. Ctrl-C and SIGTERM let payments that run come to their end.
 
 use std::{
     sync::{Arc, Mutex},
@@ -78,9 +78,25 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, app)
-        .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
+        .with_graceful_shutdown(asked_to_stop())
         .await?;
     // Clients that hung up left their payments running.
     idempotency.drain(Duration::from_secs(20)).await;
     Ok(())
+}
+
+#[cfg(unix)]
+async fn asked_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate()).expect("it can be listened for");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn asked_to_stop() {
+    drop(tokio::signal::ctrl_c().await);
 }
