@@ -109,6 +109,7 @@ async fn a_handler_that_needs_the_operation_gets_it_or_answers_500() {
     assert_eq!(send(&app, post("/pay", "k", "1")).await.text(), "k 1");
     let no_key = send(&app, keyless("/pay")).await;
     assert_eq!(no_key.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(no_key.text().contains("no idempotency key"));
     let no_layer = send(&bare, post("/pay", "k", "1")).await;
     assert_eq!(no_layer.status, StatusCode::INTERNAL_SERVER_ERROR);
 }

@@ -13,7 +13,7 @@ use super::context::Idempotency;
 /// idempotency layer is missing. Use [`require_key`](crate::IdempotencyLayer::require_key),
 /// or extract `Option<Idempotency>`. As an answer this is a 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the request is not an idempotent operation")]
+#[error("the request carries no idempotency key, or the idempotency layer is missing")]
 #[non_exhaustive]
 pub struct MissingIdempotency;
 
