@@ -71,8 +71,8 @@ pub enum Event<'a> {
         /// Why.
         cause: Cause,
     },
-    /// A lease was lost: somebody else has the key, or it could not be renewed in time. Then
-    /// up to a hundredth of it may still be left.
+    /// A lease was lost: somebody else has the key, or it could not be renewed in time.
+    /// In the second case up to a hundredth of it may still be left.
     #[non_exhaustive]
     LeaseLost {
         /// The record key.

@@ -101,7 +101,7 @@ impl<F: Fingerprinter + ?Sized> Fingerprinter for Arc<F> {
 /// attempt.
 ///
 /// **A form of type `multipart/form-data` is another request each time it is built:** its
-/// boundary is made by chance, and stands in its type and its body. A retry must send the bytes
+/// boundary is random, and stands in its type and its body. A retry must send the bytes
 /// of the first attempt, or build the form with the same boundary.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

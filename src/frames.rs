@@ -39,8 +39,8 @@ impl Frames {
     /// Adds a frame; an empty one says nothing and is left out.
     ///
     /// What stood before still stands, except that the last frame may have grown at its
-    /// end. Who reads on while frames are added must therefore remember how many *bytes*
-    /// were read, or how far into which frame, and not how many frames.
+    /// end. Whoever reads on while frames are added must therefore remember how many
+    /// *bytes* were read, or how far into which frame, and not how many frames.
     pub fn push(&mut self, frame: Bytes) {
         if frame.is_empty() {
             return;

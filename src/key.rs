@@ -161,7 +161,7 @@ pub enum InvalidKey {
     /// The field of the body is there more than once.
     #[error("the field is in the body more than once")]
     RepeatedField,
-    /// The body is no JSON though its type says so, and cannot be searched for a key.
+    /// The body is not JSON though its type says so, and cannot be searched for a key.
     #[error("the body is not JSON")]
     BodyNotJson,
     /// The header and the body carry different keys.

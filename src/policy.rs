@@ -32,9 +32,11 @@ pub enum Outcome {
 /// response.extensions_mut().insert(Directive::release());
 /// ```
 ///
-/// It stays among the extensions: layers in the same process around this one go by it, too.
-/// So they do by what this layer says of its own refusals, which release a key around it if
-/// they may be over later, as `idempotency_in_flight` is.
+/// An axum handler returns it as `axum::Extension(Directive::release())` beside the rest.
+///
+/// It stays among the extensions: an idempotency layer around this one, in the same process,
+/// goes by it too. This layer's own refusals that may succeed later, such as
+/// `idempotency_in_flight`, carry one that releases the key of such a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Directive {
     outcome: Outcome,

@@ -73,8 +73,8 @@ impl From<InvalidKey> for KeyError {
     }
 }
 
-/// A new UUID of version 7 for each operation: the time in milliseconds, then 74 bits of
-/// counter and chance, so that keys made one after the other lie close together in an index.
+/// A new UUID of version 7 for each operation: the time in milliseconds, then 74 bits, part
+/// counter and part random, so that keys made one after the other lie close together in an index.
 ///
 /// **The server learns when the key was made.** [`UuidV4`] says nothing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -118,7 +118,7 @@ impl MakeKey for UuidV4 {
 /// the caller put into the extensions of the request, which holds the content.
 ///
 /// Bodies are streams, and a layer does not read them; so a request without a `Derivation` is
-/// not sent. **Read [when a derived key is wrong](crate::derive) first.**
+/// not sent. **First read [when a derived key is wrong](crate::derive#when-a-derived-key-is-wrong).**
 ///
 /// ```
 /// use http::Request;

@@ -51,7 +51,7 @@
 //! that the caller chose, by header or [`UseKey`], is the same in any order.
 //!
 //! A timeout for each attempt belongs inside of the retry, where its error is one of the table
-//! below: a server that never answers is otherwise waited for, and not asked again.
+//! below. Otherwise a server that never answers is waited for, and not asked again.
 //!
 //! # What is sent again
 //!

@@ -15,7 +15,7 @@ use crate::key::{InvalidKey, Key};
 ///     .body(());
 /// ```
 ///
-/// Text that is no legal key makes the call fail with a
+/// Text that is not a legal key makes the call fail with a
 /// [`KeyError`](crate::client::KeyError), and nothing is sent. The method of the request does
 /// not matter.
 #[derive(Clone)]

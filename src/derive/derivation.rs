@@ -73,7 +73,7 @@ impl Derivation {
     /// Adds JSON by its meaning: the order of members, white space, and how a number or a
     /// string is spelled do not count. Numbers are exact decimals; `null` is not absence.
     ///
-    /// A text that has no one meaning (it is no JSON, says a name twice in one object, holds
+    /// A text without one clear meaning (it is not JSON, says a name twice in one object, holds
     /// half a surrogate pair, is nested deeper than 128, or is longer than 858,993,459 bytes) is
     /// added byte for byte, and meets no other.
     ///

@@ -21,7 +21,7 @@
 //!
 //! # When a derived key is wrong
 //!
-//! * **Two intended operations with equal content are one.** Who orders the same coffee
+//! * **Two intended operations with equal content are one.** Whoever orders the same coffee
 //!   twice is charged once. Add a part that tells them apart, such as an order number, or use
 //!   a random key.
 //! * **A retry that wants a fresh result gets the old one.** Asking a model the same question
@@ -29,7 +29,7 @@
 //!   then a new limit), needs another key: add the number of the try as a part.
 //! * **Content that changes between attempts makes another key, and a second operation.**
 //!   Leave out timestamps, trace ids and whatever else belongs to the attempt.
-//! * **A key is a digest, not a secret.** Who can guess the content can check the guess.
+//! * **A key is a digest, not a secret.** Whoever can guess the content can check the guess.
 //!
 //! # What is fixed
 //!

@@ -27,8 +27,8 @@ use crate::{
 /// different, though many programs read both as one. A false *equal* would answer a request
 /// with what belongs to another.
 ///
-/// A body that has no one meaning is compared byte for byte, and equals no other: it is no
-/// JSON, or says a name twice in one object, holds half a surrogate pair, is nested deeper
+/// A body without one clear meaning is compared byte for byte, and equals no other: one that is
+/// not JSON, says a name twice in one object, holds half a surrogate pair, is nested deeper
 /// than 128, or is longer than 858,993,459 bytes. It is never refused for that.
 ///
 /// It is read as it arrives. Until its end that takes about its length of memory once more,

@@ -16,7 +16,7 @@ use crate::{
 ///
 /// `application/grpc` and `application/grpc+proto` are one kind; a further line of
 /// `Content-Type` counts as it is. Messages compressed as
-/// gzip or deflate are unpacked for the comparison; others, and bodies that are no messages
+/// gzip or deflate are unpacked for the comparison; others, and bodies that are not messages
 /// at all, are compared as they were sent, and equal nothing else.
 #[derive(Debug, Clone)]
 pub struct MessageFingerprint {

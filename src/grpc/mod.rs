@@ -62,8 +62,8 @@
 //! # What it does not do
 //!
 //! * gRPC-Web: it passes through. Put the layer inside of what translates it.
-//! * Unpack messages compressed otherwise than by gzip or deflate: a retry must then be
-//!   compressed as the first attempt was.
+//! * Unpack messages that are compressed by other means than gzip or deflate: a retry must then
+//!   be compressed as the first attempt was.
 //! * Compress anew: a replay is compressed as the first answer was.
 //! * Hold a stream back until its end is known: a duplicate that waits
 //!   ([`InFlight::Wait`](crate::InFlight::Wait)) and joins one that fails gets its failure.

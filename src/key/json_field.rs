@@ -17,10 +17,11 @@ use crate::{frames::Frames, json::MediaType};
 
 /// The key in a JSON body: `{"idempotency_key":"…", …}`.
 ///
-/// The member of that name, of an object that is the whole body, holds the key as a string;
-/// `null`, or none, is no key. Anything else is refused with 400: another type, an empty or
-/// illegal key, the member there twice, or a body that is no JSON though its `Content-Type`
-/// says so, as a compressed one is none: what unpacks bodies belongs outside of the layer.
+/// The body is an object, and its member of that name holds the key as a string. If the member
+/// is `null` or absent, there is no key. Anything else is refused with 400: another type, an
+/// empty or illegal key, the member there twice, or a body that is not JSON though its
+/// `Content-Type` says so. A compressed body is not JSON: what unpacks bodies belongs outside
+/// of the layer.
 /// Requests of other types have no such field.
 ///
 /// The field does not count in the comparison of a retry with the first attempt: unless

@@ -53,9 +53,9 @@ impl<S> IdempotencyLayer<S> {
     /// Waits until every operation that was claimed, and every live response, has run to its
     /// end and is recorded, whether its client hung up or not; at most `deadline`.
     ///
-    /// Call it at shutdown, once the server has stopped and before the runtime does:
-    /// whatever still runs then is cut off, and its key stays claimed until the lease
-    /// lapses.
+    /// Call it at shutdown, once the server has stopped and before the runtime does: what still
+    /// runs when the runtime ends is cut off, and its key stays claimed until the lease lapses.
+    /// A graceful shutdown of the server may wait for a stalled client for ever: bound it, too.
     ///
     /// ```no_run
     /// # #[cfg(feature = "memory")] {

@@ -76,9 +76,9 @@
 //!
 //! # Where it belongs among other layers
 //!
-//! **Once on the way of a request.** Where a clone of a layer stands further in, it finds every
-//! key in flight, namely by the one further out, and refuses it: each first request is a 409
-//! `idempotency_in_flight`, with [`InFlight::Wait`] after it waited in vain.
+//! **Once on the way of a request.** If a clone of a layer stands inside of it, the inner one
+//! finds every key in flight, claimed by the outer one, and refuses it: each first request is a
+//! 409 `idempotency_in_flight`, with [`InFlight::Wait`] after it waited in vain.
 //!
 //! From the outside in:
 //!
@@ -87,19 +87,19 @@
 //! | trace, CORS | replays and refusals are traced too; `Access-Control-*` is not recorded, but added to each answer anew |
 //! | marks of sensitive headers | a record does not keep which of its values is sensitive |
 //! | compression | a record is kept uncompressed, and each client gets the encoding it asks for |
-//! | decompression of requests | a retry that is packed otherwise is the same request, and [`max_request_body`](IdempotencyLayer::max_request_body) counts what is unpacked |
+//! | decompression of requests | a retry that is compressed differently is the same request, and [`max_request_body`](IdempotencyLayer::max_request_body) counts what is unpacked |
 //! | catch-panic | sees the panic after the key was released |
 //! | authentication | **outside**: an unauthenticated request must not claim a key, and the scope comes from the verified principal |
 //! | **idempotency** | |
 //! | timeout | **inside**: a timeout outside would only drop the client; the operation runs on and is recorded. Inside, the handler is stopped, and its 408 or 504 releases the key |
 //! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
-//! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer. None raises that setting, nor does axum's `DefaultBodyLimit`: a route for uploads wants both |
+//! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer. Neither a larger one nor axum's `DefaultBodyLimit` raises that setting: a route for uploads needs both |
 //!
 //! An error of a service inside, as tower's own `Timeout` and `LoadShed` end with, passes
 //! untouched and releases the key.
 //!
 //! For browsers, CORS has to allow the header `Idempotency-Key`, and to expose
-//! `Idempotent-Replayed`, `Idempotency-Status` and `Retry-After` to scripts that shall read them.
+//! `Idempotent-Replayed`, `Idempotency-Status` and `Retry-After` to scripts that are to read them.
 //! `CorsLayer::new` does neither by itself.
 //!
 //! axum's `Router::layer` goes around what no route matches, too: a keyed request to a path that
@@ -179,7 +179,7 @@
 //! arrived that ends the request. After the claim the operation moves to a task of its own
 //! and runs to its end, without the task-locals and the spans of the layers outside. Nothing is
 //! spawned otherwise: a panic of the handler goes to the layers outside, after the key was
-//! released; one in a drop before, and the key is released by a task of its own.
+//! released. A panic in a drop goes there before, and a task of its own releases the key.
 //!
 //! A response whose size is not known, and which is not all there at once, is *live*: its
 //! head leaves at once, and a task drains it into a recording that the client reads as it

@@ -28,6 +28,10 @@ use crate::{event::Event, protocol::Protocol, store::Store};
 ///
 /// Not to be confused with [`crate::Idempotency`], which a handler takes from its request.
 ///
+/// The service inside takes a `Request` with a [`RequestBody`] around the body that arrives, is
+/// `Clone`, and is `Send` as its futures are. Both bodies consist of `Bytes`, and their errors can
+/// be boxed. Its own error is not touched.
+///
 /// [`IdempotencyLayer`]: crate::IdempotencyLayer
 pub struct Idempotency<Svc, S> {
     inner: Svc,

@@ -6,7 +6,7 @@
 //! | store | who sees its keys | what they survive |
 //! |---|---|---|
 //! | [`MemoryStore`] | one process | nothing |
-//! | [`sqlite`] | the processes of one machine | `kill -9`, a failure of power |
+//! | [`sqlite`] | the processes of one machine | `kill -9`, a power failure |
 //! | [`redis`] | all nodes | what the server's settings and its failover let survive |
 //! | [`postgres`] | all nodes | all that the database survives; effects can be exactly once |
 //! | your own, made with a [`Slot`] | | |

@@ -33,6 +33,8 @@
 //! `memory::lost_lease_cannot_complete`. Each law is also a function here, for those who
 //! bring their own test runner.
 //!
+//! A later version of this crate may have more tests for the same laws.
+//!
 //! The laws use random keys, so they may share one store, also at the same time, and one
 //! with other keys in it. They leave keys behind that live for up to an hour.
 #![allow(

@@ -44,7 +44,7 @@ pub async fn lost_lease_cannot_renew<H: Harness>(harness: &H) {
     assert!(scene.take_over().await.fence() > lease.fence());
 }
 
-/// Who lost a lease is told what stands there now: a lease with its time left, a record,
+/// Whoever lost a lease is told what stands there now: a lease with its time left, a record,
 /// or nothing.
 pub async fn losing_says_what_stands_there_now<H: Harness>(harness: &H) {
     let scene = Scene::new(harness).await;

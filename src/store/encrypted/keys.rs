@@ -30,7 +30,7 @@ impl EncryptionKeys {
         }
     }
 
-    /// Records written with this key are opened, too: a key of earlier, or the next one.
+    /// Records written with this key are opened, too: an earlier key, or the next one.
     ///
     /// # Panics
     ///

@@ -17,16 +17,16 @@ use crate::{record::Record, record_key::RecordKey};
 ///
 /// # What it promises
 ///
-/// Who reads the store, its disk, its backups or its wire learns nothing of an answer but its
-/// length. Who writes there cannot make up an answer, change one, or move one to another key
-/// or request: such a record does not open, and is *corrupt*, never absent. Record key,
+/// Whoever reads the store, its disk, its backups or its wire learns nothing of an answer but
+/// its length. Whoever writes there cannot make up an answer, change one, or move one to another
+/// key or request: such a record does not open, and is *corrupt*, never absent. Record key,
 /// fence, fingerprint, key id and version of the format are authenticated with it.
 ///
 /// # What it does not
 ///
 /// * The store still sees record keys, fingerprints, fences and times. The first two are
-///   digests; who can guess a whole request can tell whether it was made.
-/// * Who writes in the store can still drop a key, and with it let an operation be carried out
+///   digests; whoever can guess a whole request can tell whether it was made.
+/// * Whoever writes in the store can still drop a key, and with it let an operation be carried out
 ///   again, or put an earlier record of the same key and request back.
 /// * Lengths tell something where [`Compressed`](super::Compressed) lies above and an attacker
 ///   chooses a part of an answer that has a secret in it, too.

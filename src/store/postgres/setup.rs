@@ -17,8 +17,8 @@ const COMMENT: &str = "tower-idempotency schema 1";
 /// Serialises those that migrate at once.
 const MIGRATION: i64 = 0x746F_7765_7269_6465;
 
-/// Why a server was not taken as a store. The text says what to do about it: print it with `{}`,
-/// as `expect`, and a `main` that returns it, print `Debug`.
+/// Why a server was not taken as a store. The text says what to do about it. Print it with
+/// `{}`: `expect`, and a `main` that returns it, show `Debug` instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresOpenError {

@@ -11,7 +11,7 @@ use super::{
 use crate::store::StoreError;
 
 /// Why a [`RedisStore`](super::RedisStore) refuses a server. The text says what to do
-/// about it: print it with `{}`, as `expect`, and a `main` that returns it, print `Debug`.
+/// about it. Print it with `{}`: `expect`, and a `main` that returns it, show `Debug` instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisOpenError {

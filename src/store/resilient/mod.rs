@@ -101,7 +101,7 @@ impl<S> Resilient<S> {
     }
 
     /// How long to pause before the first retry, and how long at most: each pause is twice as
-    /// long as the one before, less up to half of it by chance. 20 ms and 500 ms by default.
+    /// long as the one before, less up to half of it at random. 20 ms and 500 ms by default.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         let retries = self.settings.backoff.retries;

@@ -1,6 +1,6 @@
 //! Keys in an SQLite file, for the processes of one machine.
 //!
-//! Needs the feature `sqlite`, which brings an SQLite of its own and wants a C compiler.
+//! Needs the feature `sqlite`, which brings an SQLite of its own and needs a C compiler.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -20,7 +20,7 @@
 //! # What it promises
 //!
 //! A key that was claimed, and an answer that was recorded, are on the disk before anybody
-//! hears of it. They survive `kill -9` and a failure of power. Several processes of one
+//! hears of it. They survive `kill -9` and a power failure. Several processes of one
 //! machine may use one file: they share its keys, and an operation runs once among them all.
 //!
 //! # What breaks the promise
@@ -28,7 +28,7 @@
 //! | what happens | what follows | what helps |
 //! |---|---|---|
 //! | the file is on a network file system, whose locks and shared memory do not hold | operations run twice, the file is damaged | a local disk; where there is no shared memory, opening fails |
-//! | a disk, or a virtual one, says that it wrote what it did not | a failure of power forgets the last moments | one that does not |
+//! | a disk, or a virtual one, says that it wrote what it did not | a power failure forgets the last moments | one that does not |
 //! | the file is deleted, or another put in its place, while it is used | processes that run keep the old one, those that start take the new: operations run twice | ending all of them first |
 //! | an old copy of the file is restored | operations recorded since run again when they are retried | letting the longest retention pass before clients are let in |
 //! | the file is copied without its `-wal` file while it is used | the copy lacks the last moments | `VACUUM INTO`, which makes a whole copy |
@@ -53,9 +53,9 @@
 //!
 //! # How to choose
 //!
-//! Take it for one machine, where keys must outlive the process and nothing else shall have
+//! Take it for one machine, where keys must outlive the process and nothing else should have
 //! to be run. It bears some ten thousand first requests a second on a good disk. Several
-//! machines want Redis or PostgreSQL; if keys may go with the process,
+//! machines need Redis or PostgreSQL; if keys may go with the process,
 //! [`MemoryStore`](super::MemoryStore) is faster.
 
 mod clock;

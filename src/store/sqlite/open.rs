@@ -19,8 +19,8 @@ pub(super) struct Settings {
     pub(super) sync_each_commit: bool,
 }
 
-/// Why a file cannot be used. The text says what to do about it: print it with `{}`, as `expect`,
-/// and a `main` that returns it, print `Debug`.
+/// Why a file cannot be used. The text says what to do about it. Print it with `{}`: `expect`,
+/// and a `main` that returns it, show `Debug` instead.
 #[derive(Debug)]
 pub struct SqliteOpenError {
     path: PathBuf,
@@ -38,7 +38,7 @@ pub enum SqliteOpenErrorKind {
     ReadOnly,
     /// Another process kept it locked for longer than the busy timeout.
     Locked,
-    /// It is no SQLite database, or a damaged one.
+    /// It is not an SQLite database, or a damaged one.
     NotADatabase,
     /// It is a database of something else.
     OfAnotherApplication,
