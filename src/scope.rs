@@ -2,7 +2,7 @@
 
 use std::{any::type_name, fmt, marker::PhantomData, sync::Arc};
 
-use http::{HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use crate::digest::{PartDigest, hex};
 
@@ -112,12 +112,14 @@ impl<S: ScopeSource + ?Sized> ScopeSource for Arc<S> {
     }
 }
 
-/// The default scope: a digest of `Authorization`, `Cookie` and `X-Api-Key` as sent.
+/// The default scope: a digest of `Authorization`, `Cookie` and `X-Api-Key` as sent. A cookie
+/// that HTTP/2 brings in crumbs is the same as in one line.
 ///
 /// Nobody is ever answered with the response to other credentials. The price: **a
 /// credential that changes between two attempts starts a new operation**, for example a
-/// token refreshed in between, or a session cookie the server rotates. A service that knows
-/// its callers should use [`ExtensionScope`] or a scope function instead.
+/// token refreshed in between, a session cookie the server rotates, or a signature made anew for
+/// each attempt. A service that knows its callers should use [`ExtensionScope`] or a scope
+/// function instead.
 ///
 /// Requests with none of the three share one scope, as they share one identity.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +154,9 @@ impl ScopeSource for CredentialScope {
                     Some(line) if !is_list => {
                         digest.number(1).part(line);
                     }
+                    Some(_) if *name == header::COOKIE => {
+                        digest.number(1).part(whole_cookie(headers));
+                    }
                     Some(_) => {
                         let lines = headers.get_all(name);
                         digest.number(lines.iter().count() as u64);
@@ -163,6 +168,13 @@ impl ScopeSource for CredentialScope {
             }
         })))
     }
+}
+
+/// HTTP/2 may send a cookie in crumbs, which are one line elsewhere (RFC 9113 section 8.2.3).
+fn whole_cookie(headers: &HeaderMap) -> Vec<u8> {
+    let crumbs = headers.get_all(header::COOKIE).iter();
+    let crumbs: Vec<_> = crumbs.map(HeaderValue::as_bytes).collect();
+    crumbs.join(&b"; "[..])
 }
 
 /// The scope is a request extension that your authentication layer inserted.
@@ -255,6 +267,20 @@ mod tests {
             }
         }
         assert_eq!(scope(&[("user-agent", "x")]), scope(&[]));
+    }
+
+    #[test]
+    fn a_cookie_in_crumbs_is_the_same_cookie() {
+        let whole = ("cookie", "a=1; b=2; c=3");
+        let crumbs = [("cookie", "a=1"), ("cookie", "b=2; c=3")];
+        assert_eq!(scope(&crumbs), scope(&[whole]));
+        assert_ne!(scope(&[crumbs[1], crumbs[0]]), scope(&[whole]));
+        let (one, other) = (("x-api-key", "a"), ("x-api-key", "b"));
+        assert_eq!(
+            scope(&[whole, one, other]),
+            scope(&[crumbs[0], crumbs[1], one, other])
+        );
+        assert_ne!(scope(&[one, other]), scope(&[("x-api-key", "a; b")]));
     }
 
     /// It is a part of every record key.
