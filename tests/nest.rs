@@ -86,3 +86,22 @@ async fn a_layer_outside_of_the_nests_sees_the_whole_path() {
     let answer = second(app.layer(layer()), TWO_NESTS).await;
     assert_eq!((answer.text(), answer.is_replay()), ("run 2", false));
 }
+
+/// As the service in the nest has them.
+#[cfg(feature = "grpc")]
+#[tokio::test]
+async fn methods_are_listed_without_the_prefix() {
+    let charge = "/pay.Payments/Charge";
+    let answer = || async { [("grpc-status", "0")] };
+    let layer = layer().when(tower_idempotency::grpc::methods([charge]));
+    let payments = Router::new().route(charge, on_post(answer)).layer(layer);
+    let app: Router = Router::new().nest("/api", payments);
+    let call = || {
+        let mut call: Request = post("/api/pay.Payments/Charge");
+        let media_type = "application/grpc".parse().unwrap();
+        call.headers_mut().insert("content-type", media_type);
+        call
+    };
+    assert!(!send(&app, call()).await.is_replay());
+    assert!(send(&app, call()).await.is_replay());
+}

@@ -11,7 +11,7 @@ use crate::{protocol::after_grpc, target::target};
 
 /// Admits the calls of these methods and nothing else, for
 /// [`when`](crate::IdempotencyLayer::when). A path is `/package.Service/Method`, as on the
-/// wire.
+/// wire, or as the layer sees it inside of axum's `Router::nest`, which strips a prefix.
 ///
 /// **Opt in no method whose client waits for an answer before it has sent its last
 /// message** (bidirectional streaming): a keyed request is read to its end before it runs.
@@ -50,7 +50,10 @@ where
         );
     }
     let paths = Arc::new(paths);
-    move |parts| is_call(&parts.headers) && paths.contains(target(parts).path())
+    move |parts| {
+        let mut uris = [&parts.uri, target(parts)].into_iter();
+        is_call(&parts.headers) && uris.any(|uri| paths.contains(uri.path()))
+    }
 }
 
 fn is_method(path: &str) -> bool {
