@@ -8,7 +8,7 @@ use super::{
     Claim, Claimed, Completion, Fence, Lease, Store, StoreError,
     wrapping::{opened, told},
 };
-use crate::{record::Record, record_key::RecordKey};
+use crate::{codec::DecodeError, record::Record, record_key::RecordKey};
 
 /// Compresses large records before they reach a store, with LZ4.
 ///
@@ -133,6 +133,8 @@ enum Unpackable {
     TooLarge(usize),
     #[error("a damaged compressed record")]
     Damaged,
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
 }
 
 fn framed(length: u32, packed: &[u8]) -> Bytes {
@@ -154,8 +156,10 @@ fn unpack(bytes: &[u8], max_record: usize) -> Result<Record, Unpackable> {
         return Err(Unpackable::TooLarge(length));
     }
     let mut plain = vec![0; length];
-    lz4_flex::block::decompress_into(packed, &mut plain).map_err(|_| Unpackable::Damaged)?;
-    Record::decode(plain.into()).map_err(|_| Unpackable::Damaged)
+    match lz4_flex::block::decompress_into(packed, &mut plain) {
+        Ok(unpacked) if unpacked == length => Ok(Record::decode(plain.into())?),
+        _ => Err(Unpackable::Damaged),
+    }
 }
 
 impl<S> fmt::Debug for Compressed<S> {

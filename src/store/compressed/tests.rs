@@ -91,6 +91,15 @@ fn damage_is_seen_and_an_unknown_version_refused() {
     assert_eq!(unpack(&later, 64 << 20), Err(Unpackable::UnknownVersion(2)));
 }
 
+#[test]
+fn what_was_compressed_by_a_later_version_is_not_called_damaged() {
+    let later = b"TIR\x02 and whatever";
+    let length = u32::try_from(later.len()).unwrap();
+    let bytes = framed(length, &lz4_flex::block::compress(later));
+    let error = unpack(&bytes, 64 << 20).unwrap_err();
+    assert_eq!(error.to_string(), "a record of the unknown version 2");
+}
+
 proptest! {
     #[test]
     fn whatever_goes_in_comes_out(body in vec(vec(any::<u8>(), 0..20), 0..60), times in 1..40_usize) {
