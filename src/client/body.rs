@@ -17,7 +17,9 @@ use pin_project_lite::pin_project;
 ///
 /// Each body that is [`Clone`] can: `Full<Bytes>`, `Bytes`, `String`. A stream cannot, and
 /// does not go through an [`IdempotentRetry`](crate::client::IdempotentRetry) as it is:
-/// [`BufferedBody`] holds what is short and lets through what is long.
+/// [`BufferedBody`] holds what is short and lets through what is long. **So must be wrapped what
+/// is [`Clone`] and shares what it yields with its clones,** as the receivers of some channels do:
+/// a retry would send what the first attempt left.
 pub trait TryCloneBody: Sized {
     /// The same body once more; `None` if it can be sent only once.
     fn try_clone(&self) -> Option<Self>;

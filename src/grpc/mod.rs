@@ -62,6 +62,8 @@
 //! # What it does not do
 //!
 //! * gRPC-Web: it passes through. Put the layer inside of what translates it.
+//! * Read messages: a map that is written anew in another order, as by Go or from a `HashMap`, is
+//!   another message. A retry must send the bytes of the first attempt, or fix that order.
 //! * Unpack messages that are compressed by other means than gzip or deflate: a retry must then
 //!   be compressed as the first attempt was.
 //! * Compress anew: a replay is compressed as the first answer was.
