@@ -87,11 +87,21 @@ impl fmt::Debug for Fingerprint {
 pub trait Fingerprinter: Send + Sync + 'static {
     /// Begins the fingerprint of the request with this head.
     fn begin(&self, parts: &Parts) -> FingerprintState;
+
+    /// Itself, if it is one, also behind an `Arc<dyn Fingerprinter>`. Not for those of others.
+    #[doc(hidden)]
+    fn by_json(&self) -> Option<&JsonFingerprint> {
+        None
+    }
 }
 
 impl<F: Fingerprinter + ?Sized> Fingerprinter for Arc<F> {
     fn begin(&self, parts: &Parts) -> FingerprintState {
         (**self).begin(parts)
+    }
+
+    fn by_json(&self) -> Option<&JsonFingerprint> {
+        (**self).by_json()
     }
 }
 
