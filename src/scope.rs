@@ -121,7 +121,10 @@ impl<S: ScopeSource + ?Sized> ScopeSource for Arc<S> {
 /// each attempt. A service that knows its callers should use [`ExtensionScope`] or a scope
 /// function instead.
 ///
-/// Requests with none of the three share one scope, as they share one identity.
+/// **Requests with none of the three share one scope.** A service that knows its callers by
+/// anything else (another header, a client certificate, the query) must name them by one of these
+/// two: otherwise all callers are one here, and who sends the key and the payload of another is
+/// answered with that one's response.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CredentialScope;

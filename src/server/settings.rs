@@ -94,7 +94,8 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.namespace = namespace)
     }
 
-    /// Whose key it is. Default: [`CredentialScope`](crate::CredentialScope).
+    /// Whose key it is. Default: [`CredentialScope`](crate::CredentialScope), by which **callers
+    /// without `Authorization`, `Cookie` and `X-Api-Key` are one.**
     #[must_use]
     pub fn scope(self, scope: impl ScopeSource) -> Self {
         self.set(|config| config.scope = Arc::new(scope))
