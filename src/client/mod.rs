@@ -45,8 +45,9 @@
 //! ```
 //!
 //! The other way round, each attempt passes the layer anew. [`IdempotentRetry`] guards against
-//! that: it hands the key that a response tells to the next attempt, and where it does not
-//! know the key (after an error) it makes no other attempt. **Another retry policy has no such
+//! that: it hands the key that a response tells to the next attempt, among its extensions, which
+//! what is in between must not drop; and where it does not know the key (after an error) it makes
+//! no other attempt. **Another retry policy has no such
 //! guard, and neither has a hedge:** each attempt would be sent under a key of its own. A key
 //! that the caller chose, by header or [`UseKey`], is the same in any order.
 //!
