@@ -70,6 +70,8 @@ async fn ask_until_ready(
 /// server.
 pub(super) fn remedy(error: &Error) -> &'static str {
     const OTHER: &str = ": is it a PostgreSQL server?";
+    const TLS: &str = ": name sqlx in your own Cargo.toml with one of its features for TLS, or \
+                       correct sslmode and certificates";
     match error {
         Error::Io(error) => match error.kind() {
             ErrorKind::ConnectionRefused => ": start it, or correct host and port",
@@ -77,10 +79,15 @@ pub(super) fn remedy(error: &Error) -> &'static str {
             | ErrorKind::UnexpectedEof
             | ErrorKind::ConnectionReset
             | ErrorKind::BrokenPipe => OTHER,
-            _ => "",
+            _ => ": correct host and port, or the way there",
         },
+        Error::Tls(_) => TLS,
         Error::Protocol(_) => OTHER,
         Error::Database(error) => match error.code().as_deref() {
+            Some("28000") if is_unencrypted(error.message()) => {
+                ": correct its pg_hba.conf, or use TLS: name sqlx in your own Cargo.toml with \
+                 one of its features for that"
+            }
             Some("28000" | "28P01") => ": correct user and password, or its pg_hba.conf",
             Some("08P01") if error.message().contains("startup parameter") => {
                 ": if this is PgBouncer, set its ignore_startup_parameters = extra_float_digits"
@@ -92,6 +99,11 @@ pub(super) fn remedy(error: &Error) -> &'static str {
         },
         _ => "",
     }
+}
+
+/// Whether `message` tells that, in the words of PostgreSQL or of those before 14.
+fn is_unencrypted(message: &str) -> bool {
+    message.contains("no encryption") || message.contains("SSL off")
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl fmt::Display for SqliteOpenError {
                 "is locked: end whatever holds it, or raise the busy timeout"
             }
             SqliteOpenErrorKind::NotADatabase => {
-                "is no SQLite database, or damaged: name another file, or restore it"
+                "is not an SQLite database, or damaged: name another file, or restore it"
             }
             SqliteOpenErrorKind::OfAnotherApplication => {
                 "is a database of another application: give the store a file of its own"

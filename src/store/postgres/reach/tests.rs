@@ -71,6 +71,35 @@ async fn nobody_listens() {
     assert!(why.contains("Connection refused"), "{why}");
 }
 
+/// As a managed server may want it; the features of `sqlx` are those of the program.
+#[tokio::test]
+async fn tls_is_wanted_and_not_there() {
+    let (_listener, options) = listener().await;
+    let options = options.ssl_mode(sqlx::postgres::PgSslMode::Require);
+    let (said, why) = chain(reach_until(&options, pending()).await);
+    assert!(said.contains("name sqlx in your own Cargo.toml"), "{said}");
+    assert!(why.contains("TLS"), "{why}");
+}
+
+const UNENCRYPTED: &[u8] = b"E\0\0\0\x4eSFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry for \
+    host \"::1\", no encryption\0\0";
+
+#[tokio::test]
+async fn a_server_may_let_in_only_by_tls() {
+    let (options, _) = saying(&[UNENCRYPTED]).await;
+    let options = options.ssl_mode(sqlx::postgres::PgSslMode::Disable);
+    let (said, why) = chain(reach_until(&options, pending()).await);
+    assert!(said.contains("name sqlx in your own Cargo.toml"), "{said}");
+    assert!(why.contains("no encryption"), "{why}");
+}
+
+/// As where a name is not known.
+#[test]
+fn there_is_no_way() {
+    let error = Error::Io(io::Error::other("name not known"));
+    assert_eq!(remedy(&error), ": correct host and port, or the way there");
+}
+
 #[tokio::test]
 async fn something_else_listens() {
     let others: [&[&[u8]]; 3] = [
