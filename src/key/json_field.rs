@@ -24,10 +24,10 @@ use crate::{frames::Frames, json::MediaType};
 /// of the layer.
 /// Requests of other types have no such field.
 ///
-/// The field does not count in the comparison of a retry with the first attempt: unless
-/// another [`fingerprint`](crate::IdempotencyLayer::fingerprint) was chosen it is a
-/// [`JsonFingerprint`](crate::JsonFingerprint), and from any `JsonFingerprint` the field is
-/// left out. Any other compares the body with the field in it.
+/// The field does not count when a retry is compared with the first attempt: a
+/// [`JsonFingerprint`](crate::JsonFingerprint) is the default then, and any `JsonFingerprint`
+/// leaves the field out. Another [`fingerprint`](crate::IdempotencyLayer::fingerprint) compares
+/// the body with the field in it.
 ///
 /// **Every JSON body on an enabled method is read to its end before it is known whether it
 /// has a key,** within [`max_request_body`](crate::IdempotencyLayer::max_request_body) and

@@ -62,8 +62,8 @@ pub enum InFlight {
     /// tired of waiting.
     ///
     /// On the same node a duplicate of a live response joins it: it reads what has come so
-    /// far, and then follows as it grows. One of HTTP/1.0 waits for its end: it could not tell
-    /// an answer that breaks off from a whole one. Proxies may ask in HTTP/1.0: see
+    /// far, and then follows as it grows. One that came in HTTP/1.0 waits for its end: it could
+    /// not tell an answer that breaks off from a whole one. Proxies may ask in HTTP/1.0: see
     /// `proxy_http_version` of nginx.
     Wait(Duration),
 }

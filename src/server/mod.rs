@@ -85,7 +85,7 @@
 //! | layer | why there |
 //! |---|---|
 //! | trace, CORS | replays and refusals are traced too; `Access-Control-*` is not recorded, but added to each answer anew |
-//! | marks of sensitive headers | a record does not keep which of its values is sensitive |
+//! | marking headers as sensitive | a record does not keep which of its values is sensitive |
 //! | compression | a record is kept uncompressed, and each client gets the encoding it asks for |
 //! | decompression of requests | a retry that is compressed differently is the same request, and [`max_request_body`](IdempotencyLayer::max_request_body) counts what is unpacked |
 //! | catch-panic | sees the panic after the key was released |
@@ -95,7 +95,7 @@
 //! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
 //! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer. Neither a larger one nor axum's `DefaultBodyLimit` raises that setting: a route for uploads needs both |
 //!
-//! An error of a service inside, as tower's own `Timeout` and `LoadShed` end with, passes
+//! An error of a service inside, such as that of tower's own `Timeout` or `LoadShed`, passes
 //! untouched and releases the key.
 //!
 //! For browsers, CORS has to allow the header `Idempotency-Key`, and to expose

@@ -26,7 +26,7 @@ use crate::{codec::DecodeError, record::Record, record_key::RecordKey};
 /// # Where it belongs
 ///
 /// Above [`Encrypted`](super::Encrypted), as `Compressed<Encrypted<S>>`: what is encrypted does
-/// not get smaller. Mind what the length of an answer then tells, as said there. Below
+/// not get smaller. What the length of an answer then gives away is said there. Below
 /// [`Cached`](super::Cached), which then replays without unpacking.
 ///
 /// It can be put on, or taken off with [`above`](Self::above) at `usize::MAX`, over a store

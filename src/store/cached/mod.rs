@@ -96,8 +96,8 @@ impl<S> Cached<S> {
         drop(copy);
     }
 
-    /// The store inside, for what it can do beyond [`Store`]. Of what is done there this one
-    /// does not know: after a `forget`, [forget](Self::forget) the copy as well.
+    /// The store inside, for what it can do beyond [`Store`]. What is done there is not
+    /// noticed here: after a `forget`, [forget](Self::forget) the copy as well.
     #[must_use]
     pub fn get_ref(&self) -> &S {
         &self.store

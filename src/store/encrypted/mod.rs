@@ -28,8 +28,8 @@ use crate::{record::Record, record_key::RecordKey};
 ///   digests; whoever can guess a whole request can tell whether it was made.
 /// * Whoever writes in the store can still drop a key, and with it let an operation be carried out
 ///   again, or put an earlier record of the same key and request back.
-/// * Lengths tell something where [`Compressed`](super::Compressed) lies above and an attacker
-///   chooses a part of an answer that has a secret in it, too.
+/// * Where [`Compressed`](super::Compressed) lies above, the length of an answer with a secret in
+///   it tells something of that to an attacker who can choose another part of the answer.
 ///
 /// # Keys
 ///

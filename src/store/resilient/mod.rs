@@ -133,8 +133,8 @@ impl<S> Resilient<S> {
         self.breaker.is_open()
     }
 
-    /// The store inside, for what it can do beyond [`Store`]: calls of that have no deadline
-    /// here, are not repeated, and do not count.
+    /// The store inside, for what it can do beyond [`Store`]. Calls made there have no
+    /// deadline here, are not repeated, and do not count.
     #[must_use]
     pub fn get_ref(&self) -> &S {
         &self.store

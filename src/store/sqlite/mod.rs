@@ -46,7 +46,7 @@
 //! duplicate in flight waits for no write, and causes none. No async thread touches the file.
 //!
 //! Waiters in the same process are woken by what is committed. Those of other processes look
-//! for themselves: after 10 ms at first, then less often, at the least every 200 ms.
+//! for themselves: after 10 ms at first, then less often, but at least every 200 ms.
 //!
 //! Each key that is written clears two expired ones away. Their pages are used again; the file
 //! does not shrink. The tables are documented in the schema, and any SQLite shell reads them.
