@@ -2,7 +2,7 @@
 
 mod json;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use bytes::Bytes;
 use http::{header::CONTENT_TYPE, request::Parts};
@@ -87,22 +87,6 @@ impl fmt::Debug for Fingerprint {
 pub trait Fingerprinter: Send + Sync + 'static {
     /// Begins the fingerprint of the request with this head.
     fn begin(&self, parts: &Parts) -> FingerprintState;
-
-    /// Itself, if it is one, also behind an `Arc<dyn Fingerprinter>`. Not for those of others.
-    #[doc(hidden)]
-    fn by_json(&self) -> Option<&JsonFingerprint> {
-        None
-    }
-}
-
-impl<F: Fingerprinter + ?Sized> Fingerprinter for Arc<F> {
-    fn begin(&self, parts: &Parts) -> FingerprintState {
-        (**self).begin(parts)
-    }
-
-    fn by_json(&self) -> Option<&JsonFingerprint> {
-        (**self).by_json()
-    }
 }
 
 /// Compares method, path, query, `Content-Type` (each line of it) and the body, byte for byte.

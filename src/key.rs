@@ -7,7 +7,6 @@ use std::{
     fmt,
     hash::{Hash, Hasher},
     ops::Range,
-    sync::Arc,
 };
 
 use http::{HeaderValue, request::Parts};
@@ -221,32 +220,6 @@ pub trait KeySource: Send + Sync + 'static {
     ///
     /// [`InvalidKey`] if there is a key and it is malformed: the request is refused with 400.
     fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey>;
-
-    /// Which of ours it is. Not for sources of others.
-    #[doc(hidden)]
-    fn ours(&self) -> OurSource {
-        OurSource::None
-    }
-}
-
-impl<K: KeySource + ?Sized> KeySource for Arc<K> {
-    fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
-        (**self).key(parts)
-    }
-
-    fn ours(&self) -> OurSource {
-        (**self).ours()
-    }
-}
-
-/// A source that the layer treats in a way of its own. It says so itself, as it may be behind an
-/// `Arc<dyn KeySource>`.
-#[doc(hidden)]
-#[derive(Debug)]
-pub enum OurSource {
-    None,
-    Header(HeaderKey),
-    Field(JsonField),
 }
 
 /// Where a key is, as far as the head of a request tells.

@@ -125,13 +125,14 @@ have! {
     Resilient<SharedStore>: Plain, Clone, Store;
     Resilient<Hidden>: Plain, Clone;
 
-    // What users bring can be shared, and chosen at run time.
+    // What users bring can be chosen at run time, and shared; the layer knows some key sources and
+    // fingerprinters by their types, which an `Arc` would hide.
     Arc<SharedStore>: Store;
-    Arc<dyn KeySource>: KeySource;
+    dyn KeySource: Send, Sync;
     dyn BodyKey: Send;
     Arc<dyn Observer>: Observer;
     Arc<dyn ScopeSource>: ScopeSource;
-    Arc<dyn Fingerprinter>: Fingerprinter;
+    dyn Fingerprinter: Send, Sync;
     dyn Accumulate: Send;
     Arc<dyn RecordPolicy>: RecordPolicy;
     Arc<dyn Render>: Render;

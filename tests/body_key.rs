@@ -244,21 +244,6 @@ async fn from_a_json_fingerprint_the_field_is_left_out_and_from_no_other() {
     }
 }
 
-/// An `Arc` hides what is in it.
-#[tokio::test]
-async fn where_both_are_shared_the_field_is_left_out_all_the_same() {
-    let source: Arc<dyn KeySource> = Arc::new(field().header(HeaderKey::new()));
-    let json_by: Arc<dyn Fingerprinter> = Arc::new(JsonFingerprint::new());
-    let by_default = layer().0.key_source(Arc::clone(&source));
-    let by_json = layer().0.key_source(source).fingerprint(json_by);
-    for layer in [by_default, by_json] {
-        let service = serve(&layer, Seen::default().service());
-        send(&service, and_header(json(r#"{"n":1}"#), "k")).await;
-        let retry = send(&service, json(r#"{ "key":"k", "n":1 }"#)).await;
-        assert!(retry.is_replay());
-    }
-}
-
 #[tokio::test]
 async fn another_source_brings_the_exact_comparison_back() {
     let (seen, (layer, _)) = (Seen::default(), layer());

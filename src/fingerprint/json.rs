@@ -126,10 +126,6 @@ impl Fingerprinter for JsonFingerprint {
         });
         FingerprintState::json(Arriving::new(digest, Arc::clone(&self.selection)))
     }
-
-    fn by_json(&self) -> Option<&JsonFingerprint> {
-        Some(self)
-    }
 }
 
 /// A JSON body that is arriving.

@@ -8,7 +8,7 @@ use sfv::{
     visitor::{Ignored, ItemVisitor, ParameterVisitor},
 };
 
-use super::{InvalidKey, Key, KeyPlace, KeySource, MAX_KEY_LEN, OurSource, check};
+use super::{InvalidKey, Key, KeyPlace, KeySource, MAX_KEY_LEN, check};
 
 /// The key in a header field: `Idempotency-Key`, or a name of your own.
 ///
@@ -151,10 +151,6 @@ impl Default for HeaderKey {
 impl KeySource for HeaderKey {
     fn key(&self, parts: &Parts) -> Result<KeyPlace, InvalidKey> {
         self.find(&parts.headers).map(KeyPlace::from)
-    }
-
-    fn ours(&self) -> OurSource {
-        OurSource::Header(self.clone())
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, request::Parts};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use super::{BodyKey, HeaderKey, InvalidKey, Key, KeyPlace, KeySource, OurSource};
+use super::{BodyKey, HeaderKey, InvalidKey, Key, KeyPlace, KeySource};
 use crate::{frames::Frames, json::MediaType};
 
 /// The key in a JSON body: `{"idempotency_key":"…", …}`.
@@ -87,10 +87,6 @@ impl KeySource for JsonField {
         }
         let name = Arc::clone(&self.name);
         Ok(KeyPlace::Body(Box::new(InField { name, in_header })))
-    }
-
-    fn ours(&self) -> OurSource {
-        OurSource::Field(self.clone())
     }
 }
 

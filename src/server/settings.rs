@@ -1,6 +1,6 @@
 //! The settings of the layer, each with its default.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Response, request, response};
@@ -14,8 +14,8 @@ use crate::{
     contract::WireContract,
     event::{Event, Observer},
     fields::RecordedHeaders,
-    fingerprint::{FingerprintState, Fingerprinter},
-    key::{InvalidKey, Key, KeySource, OurSource},
+    fingerprint::{FingerprintState, Fingerprinter, JsonFingerprint},
+    key::{HeaderKey, InvalidKey, JsonField, Key, KeySource},
     policy::{Directive, RecordPolicy},
     record_key::KeySpace,
     rejection::{Rejection, Render},
@@ -56,14 +56,18 @@ impl<S> IdempotencyLayer<S> {
         self.set(|config| config.presence = KeyPresence::Required)
     }
 
-    /// Where the key is. Default: the header [`HeaderKey`](crate::HeaderKey) of the wire
-    /// contract. [`JsonField`](crate::JsonField) takes it from a JSON body.
+    /// Where the key is. Default: the header [`HeaderKey`] of the wire contract.
+    /// [`JsonField`] takes it from a JSON body.
     #[must_use]
     pub fn key_source(self, source: impl KeySource) -> Self {
-        let key = match source.ours() {
-            OurSource::Header(header) => KeyFrom::Header(header),
-            OurSource::Field(field) => KeyFrom::Field(field),
-            OurSource::None => KeyFrom::Source(Arc::new(source)),
+        let any: &dyn Any = &source;
+        let key = match (
+            any.downcast_ref::<HeaderKey>(),
+            any.downcast_ref::<JsonField>(),
+        ) {
+            (Some(header), _) => KeyFrom::Header(header.clone()),
+            (_, Some(field)) => KeyFrom::Field(field.clone()),
+            _ => KeyFrom::Source(Arc::new(source)),
         };
         self.set(|config| {
             config.key = key;
@@ -124,7 +128,8 @@ impl<S> IdempotencyLayer<S> {
     /// messages. [`JsonFingerprint`](crate::JsonFingerprint) compares JSON by its meaning.
     #[must_use]
     pub fn fingerprint(self, fingerprint: impl Fingerprinter) -> Self {
-        let sameness = match fingerprint.by_json() {
+        let json = (&fingerprint as &dyn Any).downcast_ref::<JsonFingerprint>();
+        let sameness = match json {
             Some(json) => Sameness::Json(json.clone()),
             None => Sameness::By(Arc::new(fingerprint)),
         };
