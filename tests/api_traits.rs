@@ -89,7 +89,7 @@ have! {
     server::Idempotency<(), Hidden>: Plain, Clone;
     server::ResponseFuture<(), (), ()>: Send, Unpin, Debug;
     server::RequestBody<()>: Plain;
-    server::ResponseBody<()>: Plain;
+    server::ResponseBody<()>: Plain, Default;
     server::BrokeOff: Fault, Copy;
     server::CutShort: Fault, Copy;
     server::LeaseLost: Fault, Copy;

@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     middleware::{Next, from_fn},
     response::Response,
     routing::post as on_post,
@@ -169,6 +169,24 @@ async fn inside_compression_each_client_gets_the_encoding_it_accepts() {
     let plain = send(&app, post("/pay", "k", "1")).await;
     assert!(!plain.headers.contains_key("content-encoding"));
     assert_eq!((plain.text(), plain.is_replay()), (&*expected, true));
+}
+
+/// With nothing in between that would box the body.
+#[tokio::test]
+async fn right_inside_cors_a_preflight_is_answered_with_nothing() {
+    let stack = ServiceBuilder::new()
+        .layer(CorsLayer::permissive())
+        .layer(layer());
+    let app = Router::new()
+        .route("/pay", on_post(count))
+        .layer(stack)
+        .with_state(Runs::default());
+    let mut preflight = with("origin", "https://a.example");
+    *preflight.method_mut() = Method::OPTIONS;
+    let answer = send(&app, preflight).await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, ""));
+    assert!(!send(&app, post("/pay", "k", "1")).await.is_replay());
+    assert!(send(&app, post("/pay", "k", "1")).await.is_replay());
 }
 
 #[tokio::test]

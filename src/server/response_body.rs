@@ -130,6 +130,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty body, as layers outside want one for answers of their own: CORS for a preflight.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::bytes(Bytes::new())
+    }
+}
+
 impl<B> Body for ResponseBody<B>
 where
     B: Body<Data = Bytes>,
