@@ -22,6 +22,7 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
     decompression::Decompression,
     limit::RequestBodyLimitLayer,
+    map_request_body::MapRequestBodyLayer,
     timeout::TimeoutLayer,
     trace::TraceLayer,
 };
@@ -187,6 +188,23 @@ async fn right_inside_cors_a_preflight_is_answered_with_nothing() {
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, ""));
     assert!(!send(&app, post("/pay", "k", "1")).await.is_replay());
     assert!(send(&app, post("/pay", "k", "1")).await.is_replay());
+}
+
+/// Which takes no body but axum's.
+#[tokio::test]
+async fn middleware_of_axum_may_stand_right_inside() {
+    let stack = ServiceBuilder::new()
+        .layer(layer())
+        .layer(MapRequestBodyLayer::new(Body::new))
+        .layer(from_fn(authenticate));
+    let app = Router::new()
+        .route("/pay", on_post(count))
+        .layer(stack)
+        .with_state(Runs::default());
+    for replay in [false, true] {
+        let answer = send(&app, post("/pay", "k", "1")).await;
+        assert_eq!(answer.is_replay(), replay);
+    }
 }
 
 #[tokio::test]

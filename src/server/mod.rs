@@ -98,6 +98,10 @@
 //! An error of a service inside, such as that of tower's own `Timeout` or `LoadShed`, passes
 //! untouched and releases the key.
 //!
+//! axum's `from_fn` takes only requests with axum's own body. Inside of this layer, give it a
+//! `Router::layer` of its own, or in a `ServiceBuilder` put tower-http's
+//! `MapRequestBodyLayer::new(axum::body::Body::new)` before it.
+//!
 //! For browsers, CORS has to allow the header `Idempotency-Key`, and to expose
 //! `Idempotent-Replayed`, `Idempotency-Status` and `Retry-After` to scripts that are to read them.
 //! `CorsLayer::new` does neither by itself.
