@@ -88,7 +88,7 @@ have! {
     IdempotencyLayer<Hidden>: Plain, Clone;
     server::Idempotency<(), Hidden>: Plain, Clone;
     server::ResponseFuture<(), (), ()>: Send, Unpin, Debug;
-    server::RequestBody<()>: Plain;
+    server::RequestBody<()>: Plain, Default;
     server::ResponseBody<()>: Plain, Default;
     server::BrokeOff: Fault, Copy;
     server::CutShort: Fault, Copy;
@@ -207,7 +207,7 @@ have! {
     client::UuidV4: Plain, Copy, Default, client::MakeKey;
     client::DerivedKey: Plain, Clone, client::MakeKey;
     client::IdempotentRetry: Plain, Clone, Default;
-    client::BufferedBody<()>: Plain, client::TryCloneBody;
+    client::BufferedBody<()>: Plain, Default, client::TryCloneBody;
     Arc<dyn client::MakeKey>: client::MakeKey;
 }
 
@@ -222,6 +222,20 @@ fn verbs_can_be_spawned() {
         spawned(store.settled(key, lease.fence(), lease.duration()));
     }
     let _ = check::<SharedStore>;
+}
+
+/// As layers make them for requests and answers of their own.
+#[test]
+fn default_bodies_are_empty() {
+    fn is_empty<B: http_body::Body + Default>() -> bool {
+        let body = B::default();
+        body.is_end_stream() && body.size_hint().exact() == Some(0)
+    }
+    type Bytes = http_body_util::Full<bytes::Bytes>;
+    assert!(is_empty::<server::RequestBody<Bytes>>());
+    assert!(is_empty::<server::ResponseBody<Bytes>>());
+    #[cfg(feature = "client")]
+    assert!(is_empty::<client::BufferedBody<Bytes>>());
 }
 
 /// Handles that every request holds stay small.

@@ -105,6 +105,13 @@ impl<B> BufferedBody<B> {
     }
 }
 
+/// An empty body, as a service inside that follows redirects sends one.
+impl<B> Default for BufferedBody<B> {
+    fn default() -> Self {
+        Self::new(Vec::new(), None, None)
+    }
+}
+
 impl<B> TryCloneBody for BufferedBody<B> {
     fn try_clone(&self) -> Option<Self> {
         self.rest.is_none().then(|| Self {

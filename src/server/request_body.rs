@@ -192,6 +192,13 @@ impl<B> RequestBody<B> {
     }
 }
 
+/// An empty body, as a client inside that follows redirects sends one.
+impl<B> Default for RequestBody<B> {
+    fn default() -> Self {
+        Self::whole(Received::default())
+    }
+}
+
 impl<B> Body for RequestBody<B>
 where
     B: Body<Data = Bytes>,
