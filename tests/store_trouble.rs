@@ -167,6 +167,19 @@ async fn a_claim_in_doubt_within_a_wrapper_is_given_back_whatever_came_of_it_at_
     assert_eq!(events.count("released:claim_unconfirmed"), 1);
 }
 
+/// As a record whose encryption key this node lacks: it could not be released either.
+#[tokio::test(start_paused = true)]
+async fn nobody_insists_on_a_claim_in_doubt_where_the_store_cannot_read_what_stands() {
+    let mut bench = Bench::new();
+    bench.layer = bench.layer.clone().after_crash(AfterCrash::Hold);
+    bench.store.next(Verb::Claim, [Fault::LostReply; 3]);
+    assert_eq!(bench.send().await.status, 503);
+    bench.store.lasting(Verb::Claim, Fault::Corrupt);
+    let drained = bench.layer.drain(Duration::from_secs(60)).await;
+    assert_eq!(drained, Drained::Complete);
+    assert_eq!(bench.events.count("abandoned"), 1);
+}
+
 /// A claim that is sent again after the release would win the key anew, for nobody.
 #[tokio::test(start_paused = true)]
 async fn a_claim_in_doubt_is_won_once_and_then_released() {

@@ -120,6 +120,8 @@ fn give_back<S: Store>(
                 }
                 // Somebody else has it, or it is done: nothing of ours stands there.
                 Ok(_) => return owed.given(),
+                // Nor could it be released.
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => return,
                 Err(_) => {}
             }
         }
