@@ -101,8 +101,8 @@ pub enum Event<'a> {
         key: &'a RecordKey,
     },
     /// A key was left behind: the operation was cut short with its runtime, or the store never
-    /// said that the key was released, or that a claim in doubt was given back. The lease will
-    /// lapse.
+    /// said that the key was released, that a claim in doubt was given back, or that the handler's
+    /// own transaction was committed. The lease will lapse.
     #[non_exhaustive]
     Abandoned {
         /// The record key.

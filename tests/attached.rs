@@ -16,7 +16,8 @@ use support::{
     fault::{Fault, FaultStore, Verb},
     frames, live_body, post, send, send_text, serve,
 };
-use tower::{Service, ServiceBuilder, service_fn};
+use tokio::{runtime::Builder, time::timeout};
+use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_idempotency::{
     AfterCrash, Fingerprint, Idempotency, IdempotencyLayer, MemoryStore, Record, RecordKey,
     SharedStore, Store, Unkept,
@@ -138,7 +139,8 @@ async fn what_nobody_knows_is_not_answered() {
         let service = service(unknown, &events);
         let refused = send(&service, posted()).await;
         assert_eq!(refused.code(), "idempotency_unconfirmed", "{unknown:?}");
-        assert_eq!(events.count("unrecorded"), 0);
+        let told = ["unrecorded", "abandoned"].map(|name| events.count(name));
+        assert_eq!(told, [0, 1], "a lease that nobody ends");
         tokio::time::sleep(Duration::from_secs(31)).await;
         let answer = send(&service, posted()).await;
         assert_eq!(answer.text(), "attempt 2", "its lease has to lapse first");
@@ -164,6 +166,24 @@ async fn what_was_rolled_back_is_given_back_after_an_outage() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(events.count("released:rolled_back"), 1);
     assert_eq!(store.memory.len(), 0);
+}
+
+#[test]
+fn what_was_rolled_back_is_told_to_be_left_behind_with_its_runtime() {
+    let (store, events) = (FaultStore::new(), Events::default());
+    store.lasting(Verb::Release, Fault::Silence);
+    let layer = IdempotencyLayer::new(Transactional(store)).observer(events.clone());
+    let handler = service_fn(|request: Request<RequestBody<Full<Bytes>>>| {
+        leave(&request, End::RolledBack);
+        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) }
+    });
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let refused = serve(&layer, handler).oneshot(post("k", "hello"));
+    let refused = runtime.block_on(async { timeout(Duration::from_secs(1), refused).await });
+    assert!(refused.is_err(), "it is being released");
+    drop(runtime);
+    assert_eq!(events.seen(), ["claimed", "detached", "abandoned"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -144,12 +144,13 @@ impl<S: Store> Held<S> {
 
     fn unrecorded(&self) -> Settled {
         self.flight.settled();
-        if self.flight.lease.has_attachment() {
-            return Settled::Unconfirmed;
-        }
         let key = self.flight.lease.key();
-        self.flight.config.emit(&Event::Unrecorded { key });
-        Settled::Unrecorded
+        let (event, settled) = match self.flight.lease.has_attachment() {
+            true => (Event::Abandoned { key }, Settled::Unconfirmed),
+            false => (Event::Unrecorded { key }, Settled::Unrecorded),
+        };
+        self.flight.config.emit(&event);
+        settled
     }
 
     /// Gives the key of an operation back that was rolled back. Boxed, as it is rare.
@@ -220,7 +221,8 @@ impl<S: Store> Held<S> {
                 self.flight.tell_lost();
                 Settled::Lost(standing)
             }
-            Ok(Completion::RolledBack) => Settled::RolledBack,
+            // The key is still held.
+            Ok(Completion::RolledBack) => return Some(Settled::RolledBack),
             Err(_) => return None,
         };
         self.flight.settled();
