@@ -75,7 +75,13 @@ impl Judge<'_> {
             let told = self.ledger.jumps.is_empty() && !self.is_operated_on(asked.key);
             let late = self.waits_elsewhere(asked, at, |of| of == asked.variant);
             let exact = code == Some("idempotency_in_flight") && !trouble && told && !late;
-            let most = if exact { self.left(asked, at) } else { most };
+            let is_back = |(when, back): &(u64, bool)| *when <= at && *back;
+            let most = match self.ledger.jumps.iter().any(is_back) {
+                // A lease that stood is longer then.
+                true => u64::MAX,
+                false if exact => self.left(asked, at),
+                false => most,
+            };
             let fits = (1..=60.min(most)).contains(&seconds);
             return (!fits).then(|| format!("retry after {seconds} of {most}"));
         }

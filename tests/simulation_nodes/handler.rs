@@ -7,17 +7,15 @@ use futures_util::stream;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
-use tokio::time::sleep;
-use tower_idempotency::{
-    Directive, Idempotency,
-    server::{RequestBody, Unkept},
-};
+use tower_idempotency::{Directive, Idempotency, server::RequestBody};
 
 use super::{
     chance::Chance,
-    ledger::{Outcome, Run},
+    ledger::Outcome,
+    log::Log,
     node::{Clock, World},
     settings::{LARGE, Settings},
+    transaction::Transaction,
 };
 
 pub type Body = UnsyncBoxBody<Bytes, String>;
@@ -40,7 +38,7 @@ pub async fn handle(
 ) -> Result<Response<Body>, String> {
     let tag = *request.extensions().get::<Tag>().unwrap();
     let operation = request.extensions().get::<Idempotency>().unwrap().clone();
-    let log = Log::begin(world, clock, tag, &operation);
+    let log = Log::begin(world, clock, tag, operation);
     let mut chance = Chance::of(log.world.lock().seed, &[77, tag.request as u64]);
     let kind = if tag.last { 0 } else { chance.between(0, 99) };
     let takes = match (tag.last, chance.between(0, 3)) {
@@ -50,19 +48,12 @@ pub async fn handle(
         (..) => chance.time(1, 3_000),
     };
     let heeds = chance.percent(40);
-    let work = sleep(Duration::from_millis(takes));
-    tokio::pin!(work);
-    tokio::select! {
-        biased;
-        () = operation.lease_lost() => {
-            log.change(|run, now| run.lost = Some(now));
-            if heeds {
-                log.end(Outcome::Release);
-                return answer(500, &log);
-            }
-            work.await;
-        }
-        () = &mut work => log.change(|run, now| run.watched = Some(now)),
+    if chance.percent(15) && !tag.last {
+        log.attach(Transaction::draw(&mut chance));
+    }
+    if log.works(takes, heeds).await {
+        log.end(Outcome::Release);
+        return answer(500, &log);
     }
     let settings = tag.settings;
     let own = chance.between(1_000, 20_000);
@@ -95,7 +86,7 @@ pub async fn handle(
         }
         80..84 => {
             log.swell();
-            (200, over_limit(&settings), None)
+            (200, over_limit(&log, &settings), None)
         }
         _ => {
             if kind % 3 == 0 {
@@ -111,17 +102,10 @@ pub async fn handle(
 }
 
 /// What becomes of a large answer.
-fn over_limit(settings: &Settings) -> Outcome {
+fn over_limit(log: &Log, settings: &Settings) -> Outcome {
     match settings.limit < LARGE {
-        true => unkept(settings.over_limit),
+        true => log.unkept(settings.over_limit),
         false => Outcome::Record,
-    }
-}
-
-fn unkept(unkept: Unkept) -> Outcome {
-    match unkept {
-        Unkept::DangerRelease => Outcome::Release,
-        _ => Outcome::Seal,
     }
 }
 
@@ -148,13 +132,13 @@ fn live(log: Log, mut chance: Chance, settings: Settings, breaks: bool) -> Respo
                 // Else its key was settled before.
                 if log.change(|run, _| run.end.is_none()) {
                     log.end(match breaks {
-                        true => unkept(settings.broken),
+                        true => log.unkept(settings.broken),
                         false => Outcome::Record,
                     });
                 }
                 return breaks.then(|| (Err("as planned".to_owned()), (log, Vec::new(), 0)));
             };
-            sleep(Duration::from_millis(pause)).await;
+            log.works(pause, false).await;
             let text = match part {
                 0 => &body[..third],
                 1 => &body[third..2 * third],
@@ -162,86 +146,11 @@ fn live(log: Log, mut chance: Chance, settings: Settings, breaks: bool) -> Respo
             };
             let limit = usize::try_from(settings.limit).unwrap();
             if (part + 1) * third > limit && log.change(|run, _| run.end.is_none()) {
-                log.end(unkept(settings.over_limit));
+                log.end(log.unkept(settings.over_limit));
             }
             let frame = Frame::data(Bytes::copy_from_slice(text.as_bytes()));
             Some((Ok(frame), (log, pauses, part + 1)))
         },
     );
     Response::new(StreamBody::new(frames).boxed_unsync())
-}
-
-/// The log of one run.
-struct Log {
-    world: World,
-    clock: Arc<Clock>,
-    run: usize,
-}
-
-impl Log {
-    fn begin(world: World, clock: Arc<Clock>, tag: Tag, operation: &Idempotency) -> Self {
-        let (fence, attempt) = (operation.fence().get(), operation.attempt());
-        let start = clock.now();
-        let run = {
-            let mut network = world.lock();
-            let runs = &mut network.ledger.runs;
-            let run = runs.len();
-            runs.push(Run {
-                key: tag.key,
-                fence,
-                attempt,
-                life: tag.life,
-                request: tag.request,
-                start,
-                watched: None,
-                lost: None,
-                end: None,
-                cut: None,
-                body: format!("k{} v{} f{fence} q{}", tag.key, tag.variant, tag.request),
-                live: false,
-                status: 200,
-                fails: false,
-                keeps: tag.settings.retention,
-            });
-            network.say(start, || {
-                format!("life {} RUNS {tag:?} f{fence} a{attempt}", tag.life)
-            });
-            run
-        };
-        Self { world, clock, run }
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Run, u64) -> T) -> T {
-        let now = self.clock.now();
-        change(&mut self.world.lock().ledger.runs[self.run], now)
-    }
-
-    fn end(&self, outcome: Outcome) {
-        self.change(|run, now| run.end = Some((now, outcome)));
-        let network = self.world.lock();
-        let run = &network.ledger.runs[self.run];
-        network.say(self.clock.now(), || {
-            format!("life {} ENDS f{} {outcome:?}", run.life, run.fence)
-        });
-    }
-
-    /// Has a large answer.
-    fn swell(&self) {
-        let large = usize::try_from(LARGE).unwrap();
-        self.change(|run, _| run.body = format!("{:-<large$}", run.body));
-    }
-
-    fn body(&self) -> String {
-        self.change(|run, _| run.body.clone())
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        self.change(|run, now| {
-            if run.end.is_none() {
-                run.cut = Some(now);
-            }
-        });
-    }
 }

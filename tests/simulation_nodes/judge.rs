@@ -160,7 +160,7 @@ impl Judge<'_> {
                 false => lease.duration / 3,
             };
             let since = lapse.saturating_sub(since);
-            let jumped = self.ledger.jumps.iter().any(|at| *at <= *lapse);
+            let jumped = self.ledger.jumps.iter().any(|(at, _)| *at <= *lapse);
             if runs && lives && !jumped && !life.troubled(since, *lapse) {
                 self.say(format!("{lapse}: f{} lapsed without a fault", lease.fence));
             }

@@ -3,7 +3,6 @@
 use super::{
     judge::Judge,
     ledger::{Asked, Call, Outcome, Over, Run},
-    settings::Wrapper,
     verb::{Found, Kind},
 };
 
@@ -44,7 +43,7 @@ impl Judge<'_> {
         fits: impl Fn(u64, Option<&String>) -> bool,
     ) -> bool {
         let site = &self.plan.nodes[self.ledger.lives[asked.life].node];
-        let since = match site.wrapper == Wrapper::Cached {
+        let since = match site.wrappers.cached {
             true => 0,
             false => asked.start,
         };
@@ -103,20 +102,30 @@ impl Judge<'_> {
     /// Until when a run led those with its key.
     fn led_until(&self, run: &Run) -> u64 {
         let settings = &self.ledger.requests[run.request].settings;
-        if let Some((heard, _)) = self.settled(run.fence, u64::MAX) {
-            return heard;
-        }
-        let Some((end, outcome)) = run.end else {
-            return u64::MAX;
+        let settled = self.settled(run.fence, u64::MAX);
+        let (end, outcome) = match (settled, run.end) {
+            (Some((heard, Found::RolledBack)), _) => match self.released(run.fence) {
+                Some((heard, _)) => return *heard,
+                None => (heard, Outcome::Release),
+            },
+            (Some((heard, _)), _) => return heard,
+            (None, Some(end)) => end,
+            (None, None) => return u64::MAX,
         };
         if outcome != Outcome::Release {
             // Nobody waits for it any more when it is told that it could not be recorded.
-            let mut told = self.ledger.events.iter().filter(|told| {
-                (told.life, told.key, told.name) == (run.life, run.key, "unrecorded")
+            let told = self.ledger.events.iter().filter(|told| {
+                let name = run.is_told_unsettled();
+                (told.life, told.key, told.name) == (run.life, run.key, name) && told.at >= end
             });
-            return told
-                .find(|told| told.at >= end)
-                .map_or(u64::MAX, |told| told.at);
+            // Another may be told to be abandoned meanwhile.
+            let mut told = told.map(|told| told.at);
+            let at = if run.attaches {
+                told.next_back()
+            } else {
+                told.next()
+            };
+            return at.unwrap_or(u64::MAX);
         }
         let of_run = |call: &&Call| call.fence == run.fence && call.kind == Kind::Release;
         let last = self.ledger.calls.iter().rfind(of_run);
@@ -176,7 +185,7 @@ impl Judge<'_> {
     pub fn without_store(&self, asked: &Asked, at: u64, fits: impl Fn(&Call) -> bool) -> bool {
         let life = &self.ledger.lives[asked.life];
         let site = &self.plan.nodes[life.node];
-        if site.wrapper == Wrapper::Resilient {
+        if site.wrappers.resilient {
             return true;
         }
         // Whom it followed may have had other settings.

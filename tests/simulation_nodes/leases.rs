@@ -3,7 +3,6 @@
 use super::{
     judge::Judge,
     ledger::{Asked, Granted, Run},
-    settings::Wrapper,
     verb::{Found, Kind},
 };
 
@@ -38,7 +37,7 @@ impl Judge<'_> {
 
     pub fn is_resilient(&self, life: usize) -> bool {
         let node = self.ledger.lives[life].node;
-        self.plan.nodes[node].wrapper == Wrapper::Resilient
+        self.plan.nodes[node].wrappers.resilient
     }
 
     /// The handler learns of the loss of its lease, in time and not for nothing.
@@ -121,8 +120,13 @@ impl Judge<'_> {
             let same = (told.life, told.key) == (run.life, run.key);
             same && told.name == "unrecorded" && told.at >= end
         });
+        let told = match run.live {
+            true => told.next().map(|told| told.at),
+            // The event may be that of another.
+            false => self.ledger.requests[run.request].unsettled(),
+        };
         let settled = self.settled(run.fence, u64::MAX).is_some();
-        let Some(told) = told.next().filter(|_| !settled) else {
+        let Some(told) = told.filter(|_| !settled) else {
             return false;
         };
         let beliefs = self.beliefs(lease);
@@ -132,11 +136,9 @@ impl Judge<'_> {
         };
         // It may have lapsed, and been renewed by a reply that came late.
         let heard = beliefs.iter().map(|(heard, _)| *heard);
-        let mut moments = heard
-            .chain([told.at])
-            .filter(|at| (end..=told.at).contains(at));
+        let mut moments = heard.chain([told]).filter(|at| (end..=told).contains(at));
         let lapsed = moments.any(|at| until(at).is_none_or(|until| until <= at + 1));
-        let tried = told.at + 1 >= end + lease.duration;
+        let tried = told + 1 >= end + lease.duration;
         let certain = !self.corrupt(run.fence) && !self.is_resilient(run.life);
         !lapsed && !tried && certain
     }

@@ -79,6 +79,8 @@ pub struct Run {
     pub fails: bool,
     /// For how long its record is to be kept.
     pub keeps: u64,
+    /// Its answer counts only if the store says so.
+    pub attaches: bool,
 }
 
 impl Run {
@@ -86,6 +88,14 @@ impl Run {
     pub fn until(&self) -> u64 {
         let end = self.end.map(|(at, _)| at);
         end.or(self.cut).unwrap_or(u64::MAX)
+    }
+
+    /// What is told of it if the store does not say what became of its answer.
+    pub fn is_told_unsettled(&self) -> &'static str {
+        match self.attaches {
+            true => "abandoned",
+            false => "unrecorded",
+        }
     }
 }
 
@@ -142,6 +152,17 @@ pub struct Asked {
     pub answer: Option<(u64, Answer)>,
 }
 
+impl Asked {
+    /// When it was told that the store did not say what became of its answer.
+    pub fn unsettled(&self) -> Option<u64> {
+        let (at, answer) = self.answer.as_ref()?;
+        let told = [&answer.mark, &answer.code].map(Option::as_deref);
+        let unsettled = [Some("unrecorded"), Some("idempotency_unconfirmed")];
+        let is_unsettled = told.iter().any(|told| unsettled.contains(told));
+        is_unsettled.then_some(*at)
+    }
+}
+
 /// A node from its start to its crash or shutdown.
 #[derive(Debug, Clone)]
 pub struct Life {
@@ -160,8 +181,8 @@ pub struct Ledger {
     pub runs: Vec<Run>,
     pub requests: Vec<Asked>,
     pub lives: Vec<Life>,
-    /// When the clock of the store went ahead.
-    pub jumps: Vec<u64>,
+    /// When the clock of the store went ahead, or was set back.
+    pub jumps: Vec<(u64, bool)>,
     pub calls: Vec<Call>,
     pub events: Vec<Told>,
     /// What was seen to be wrong at once.

@@ -17,7 +17,9 @@ use super::{
     ledger::Call,
     node::{Clock, World},
     shadow::{Shadow, variant_of},
+    transaction::Transaction,
     verb::{Found, Reply, Told, Verb},
+    wrappers::Wrappers,
 };
 
 tokio::task_local! {
@@ -28,6 +30,7 @@ tokio::task_local! {
 pub struct Link {
     world: World,
     life: usize,
+    wrappers: Wrappers,
     clock: Arc<Clock>,
     sends: Arc<Notify>,
     /// How many calls there were, by verb and key.
@@ -35,10 +38,17 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(world: World, life: usize, clock: Arc<Clock>, sends: Arc<Notify>) -> Self {
+    pub fn new(
+        world: World,
+        life: usize,
+        wrappers: Wrappers,
+        clock: Arc<Clock>,
+        sends: Arc<Notify>,
+    ) -> Self {
         Self {
             world,
             life,
+            wrappers,
             clock,
             sends,
             calls: Mutex::default(),
@@ -52,7 +62,7 @@ impl Link {
             *count += 1;
             *count
         };
-        let (reply, told) = oneshot::channel();
+        let (key, (reply, told)) = (*verb.key(), oneshot::channel());
         let from = self.clock.now();
         let (fine, number) = {
             let mut network = self.world.lock();
@@ -67,7 +77,7 @@ impl Link {
             return pending().await;
         };
         let call = &mut self.world.lock().ledger.calls[number];
-        call.heard = Some((self.clock.now(), Found::of(&told)));
+        call.heard = Some((self.clock.now(), Found::of(&told, &key, &self.wrappers)));
         if let Ok(Told::Claimed(Claimed::Acquired(lease))) = &told {
             call.fence = lease.fence().get();
         }
@@ -114,7 +124,9 @@ impl Store for Link {
         record: &Record,
         retention: Duration,
     ) -> Result<Completion, StoreError> {
-        self.complete_or_so(Verb::Complete(lease.clone(), record.clone(), retention))
+        let (lease, record) = (lease.clone(), record.clone());
+        let brings = Transaction::goes_with(&lease);
+        self.complete_or_so(Verb::Complete(lease, record, retention, brings))
             .await
     }
 

@@ -1,9 +1,11 @@
 //! Two to four nodes that share one store, in a world that is drawn from a seed: clients hang up,
 //! calls of the store are lost, late, refused or come twice, nodes crash, freeze and are drained,
-//! operators step in, and the clock of the store goes ahead.
+//! operators step in, the clock of the store goes ahead or back, records are compressed, and
+//! encrypted with keys that not every node has, and handlers leave transactions.
 //!
 //! A seed that fails says so; `SIMULATION_FIRST` is where to begin, `SIMULATION_SEEDS` how many to
 //! try, and `SIMULATION_TRACE=1` tells all that happens.
+#![cfg(all(feature = "compression", feature = "encryption"))]
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(unreachable_pub, reason = "modules of a test")]
 #![allow(missing_debug_implementations, reason = "modules of a test")]
@@ -17,6 +19,7 @@ mod knows;
 mod leases;
 mod ledger;
 mod link;
+mod log;
 mod network;
 mod node;
 mod own;
@@ -25,8 +28,10 @@ mod run;
 mod settings;
 mod shadow;
 mod told;
+mod transaction;
 mod verb;
 mod weather;
+mod wrappers;
 
 use std::env;
 

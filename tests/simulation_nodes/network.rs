@@ -16,6 +16,7 @@ use super::{
     chance::Chance,
     ledger::Ledger,
     shadow::Shadow,
+    transaction::Transaction,
     verb::{Reply, Told, Verb, millis},
     weather::{Back, Fate, Weather},
 };
@@ -55,7 +56,7 @@ pub struct Network {
     pub shadow: Shadow,
     slots: HashMap<RecordKey, Slot>,
     fences: u64,
-    /// By how much the clock of the store is ahead.
+    /// By how much the clock of the store is ahead of that of the world.
     ahead: u64,
     queue: BTreeMap<(u64, u64, u64), Parcel>,
     posted: u64,
@@ -73,7 +74,8 @@ impl Network {
             shadow: Shadow::default(),
             slots: HashMap::new(),
             fences: 0,
-            ahead: 0,
+            // It may be set back.
+            ahead: 1_000_000,
             queue: BTreeMap::new(),
             posted: 0,
             waiters: Vec::new(),
@@ -264,11 +266,14 @@ impl Network {
         Duration::from_millis(at + self.ahead)
     }
 
-    /// The clock of the store goes ahead: what stands there ends sooner.
-    pub fn jump(&mut self, at: u64, by: u64) {
-        self.ahead += by;
-        self.ledger.jumps.push(at);
-        for (key, fence, deadline) in self.shadow.jump(at, by) {
+    /// The clock of the store goes ahead, and what stands there ends sooner; or it is set back.
+    pub fn jump(&mut self, at: u64, by: u64, back: bool) {
+        match back {
+            true => self.ahead -= by,
+            false => self.ahead += by,
+        }
+        self.ledger.jumps.push((at, back));
+        for (key, fence, deadline) in self.shadow.jump(at, by, back) {
             self.post(deadline, 0, Parcel::Lapse { key, fence });
         }
         self.wake();
@@ -282,10 +287,13 @@ impl Network {
                 self.fences += 1;
                 Told::Claimed(slot.claim(&claim.as_claim(), Fence::new(self.fences), now))
             }
-            Verb::Complete(lease, record, retention) => {
-                Told::Completion(slot.complete(lease, record, *retention, now))
+            Verb::Complete(lease, record, retention, brings) => Told::Completion(
+                Transaction::complete(slot, lease, record, *retention, *brings, now),
+            ),
+            Verb::Release(lease) => {
+                Transaction::roll_back(lease);
+                Told::Completion(slot.release(lease, now))
             }
-            Verb::Release(lease) => Told::Completion(slot.release(lease, now)),
             Verb::Renew(lease) => Told::Completion(slot.renew(lease, now)),
             Verb::Settled(..) => Told::Settled,
         };

@@ -13,17 +13,9 @@ use tokio::{
     sync::Notify,
     time::{self, Instant},
 };
-use tower_idempotency::{
-    Event, IdempotencyLayer, SharedStore,
-    store::{Cached, Resilient},
-};
+use tower_idempotency::{Event, IdempotencyLayer, SharedStore};
 
-use super::{
-    ledger::Told,
-    link::Link,
-    network::Network,
-    settings::{Site, Wrapper},
-};
+use super::{ledger::Told, link::Link, network::Network, settings::Site};
 
 /// What all share; nobody runs at the same time as another.
 #[derive(Clone)]
@@ -88,18 +80,15 @@ impl Node {
             stopped: AtomicU64::new(0),
         });
         let sends = Arc::new(Notify::new());
-        let link = Link::new(world.clone(), life, Arc::clone(&clock), Arc::clone(&sends));
+        let link = Link::new(
+            world.clone(),
+            life,
+            site.wrappers,
+            Arc::clone(&clock),
+            Arc::clone(&sends),
+        );
         let (told, now) = (world.clone(), Arc::clone(&clock));
-        let store = match site.wrapper {
-            Wrapper::None => SharedStore::new(link),
-            Wrapper::Cached => SharedStore::new(Cached::new(link)),
-            // Its pauses are drawn by chance, and not from the seed.
-            Wrapper::Resilient => {
-                let resilient = Resilient::new(link).opens_after(4);
-                SharedStore::new(resilient.backoff(Duration::ZERO, Duration::ZERO))
-            }
-        };
-        let layer = IdempotencyLayer::new(store).observer_fn(move |event| {
+        let layer = IdempotencyLayer::new(site.wrappers.around(link)).observer_fn(move |event| {
             let mut network = told.lock();
             if let Some(told) = tell(event, life, now.now(), &network) {
                 network.say(told.at, || {

@@ -16,6 +16,10 @@ impl Judge<'_> {
             0 => None,
             fence => self.settled(fence, at).map(|(_, found)| found),
         };
+        let is_doubtful = matches!(found, None | Some(Found::RolledBack));
+        if run.attaches && outcome != Outcome::Release && is_doubtful {
+            return (!unconfirmed(run, answer)).then(|| format!("the store said {found:?}"));
+        }
         if let Some(found) = found.filter(|found| **found != Found::Done) {
             return match (run.live, run.fails) {
                 (true, _) => {
@@ -73,6 +77,16 @@ impl Judge<'_> {
         let run = self.ledger.runs.iter().find(of_key)?;
         Some(self.ledger.requests[run.request].variant)
     }
+}
+
+/// The transaction of the handler was rolled back, or nobody knows.
+fn unconfirmed(run: &Run, answer: &Answer) -> bool {
+    if run.live {
+        let error = answer.error.as_deref().unwrap_or_default();
+        return run.body.starts_with(&answer.body) && error.contains("not confirmed");
+    }
+    let code = answer.code.as_deref();
+    (code, answer.status, answer.retry_after) == (Some("idempotency_unconfirmed"), 503, Some(1))
 }
 
 fn planned(answer: &Answer) -> bool {

@@ -4,6 +4,7 @@ use super::{
     chance::Chance,
     settings::{Settings, Site},
     weather::Weather,
+    wrappers::Wrappers,
 };
 
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +49,10 @@ pub enum Act {
     Resolve {
         key: usize,
     },
-    /// The clock of the store goes ahead.
+    /// The clock of the store goes ahead, or is set back.
     Jump {
         by: u64,
+        back: bool,
     },
     Heal,
 }
@@ -71,7 +73,7 @@ impl Plan {
         let mut chance = Chance::of(seed, &[1]);
         let nodes = usize::try_from(chance.between(2, 4)).unwrap();
         let keys = usize::try_from(chance.between(1, 3)).unwrap();
-        let common = Settings::draw(&mut chance);
+        let common = (Settings::draw(&mut chance), Wrappers::draw(&mut chance));
         let mixed = chance.percent(10);
         let settings: Vec<_> = (0..nodes)
             .map(|_| Site::draw(&mut chance, &common, mixed))
@@ -90,7 +92,8 @@ impl Plan {
         }
         if chance.percent(8) {
             let (at, by) = (chance.between(1, healed), chance.time(1, 60_000));
-            plan.acts.push((at, Act::Jump { by }));
+            let back = chance.percent(40);
+            plan.acts.push((at, Act::Jump { by, back }));
         }
         if chance.percent(92) {
             for node in 0..nodes {

@@ -162,7 +162,7 @@ impl Sim {
             Act::Start { node } => self.start(node, at),
             Act::Forget { key } => self.world.lock().forget(at, key),
             Act::Resolve { key } => self.world.lock().resolve(at, key),
-            Act::Jump { by } => self.world.lock().jump(at, by),
+            Act::Jump { by, back } => self.world.lock().jump(at, by, back),
             Act::Drain { node, within } => self.drain(at, node, within),
             Act::Heal => {
                 for node in 0..self.nodes.len() {

@@ -6,7 +6,7 @@ use tower_idempotency::{
     AfterCrash, IdempotencyLayer, InFlight, Scope, SharedStore, StoreFailure, server::Unkept,
 };
 
-use super::chance::Chance;
+use super::{chance::Chance, wrappers::Wrappers};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -29,14 +29,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
     pub layers: [Settings; 2],
-    pub wrapper: Wrapper,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrapper {
-    None,
-    Cached,
-    Resilient,
+    pub wrappers: Wrappers,
 }
 
 /// About how many bytes a large answer has.
@@ -115,20 +108,16 @@ fn unkept(chance: &mut Chance) -> Unkept {
 }
 
 impl Site {
-    pub fn draw(chance: &mut Chance, common: &Settings, mixed: bool) -> Self {
+    pub fn draw(chance: &mut Chance, common: &(Settings, Wrappers), mixed: bool) -> Self {
         let mut layer = || match mixed {
             true => Settings::draw(chance),
-            false => Settings::draw(chance).like(common),
+            false => Settings::draw(chance).like(&common.0),
         };
         let (one, other) = (layer(), layer());
         let other = if chance.percent(40) { other } else { one };
         Self {
             layers: [one, other],
-            wrapper: match chance.between(0, 9) {
-                0 => Wrapper::Resilient,
-                1 => Wrapper::Cached,
-                _ => Wrapper::None,
-            },
+            wrappers: Wrappers::like(&common.1, chance),
         }
     }
 }

@@ -9,7 +9,8 @@ use tower_idempotency::{
 
 use super::{
     ledger::{Granted, Ledger, Over},
-    verb::{Told, Verb, millis},
+    verb::{Found, Told, Verb, millis},
+    wrappers,
 };
 
 #[derive(Debug, Default)]
@@ -72,15 +73,16 @@ impl Shadow {
         }
     }
 
-    /// All that stands ends by so much sooner; what is held, and until when.
-    pub fn jump(&mut self, now: u64, by: u64) -> Vec<(RecordKey, u64, u64)> {
-        let sooner = |end: &mut u64| *end = (*end).min(end.saturating_sub(by).max(now));
+    /// All that stands ends by so much sooner, or later; what is held, and until when.
+    pub fn jump(&mut self, now: u64, by: u64, back: bool) -> Vec<(RecordKey, u64, u64)> {
+        let sooner = |end: u64| end.min(end.saturating_sub(by).max(now));
+        let ends = |end: &mut u64| *end = if back { *end + by } else { sooner(*end) };
         for stands in self.stands.values_mut() {
             match stands {
                 Stands::Held { deadline, gone, .. } => {
-                    [deadline, gone].into_iter().for_each(sooner);
+                    [deadline, gone].into_iter().for_each(ends);
                 }
-                Stands::Done { until } => sooner(until),
+                Stands::Done { until } => ends(until),
             }
         }
         let held = |key: &RecordKey| {
@@ -195,11 +197,15 @@ impl Shadow {
                 };
                 ledger.leases.insert(fence, granted);
             }
-            (Verb::Complete(lease, record, retention), Told::Completion(Completion::Applied)) => {
+            (
+                Verb::Complete(lease, record, retention, _),
+                Told::Completion(Completion::Applied),
+            ) => {
                 let until = now + millis(*retention);
                 self.end(ledger, &key, lease.fence().get(), now, "completed");
-                let body = (!record.is_sealed())
-                    .then(|| String::from_utf8(record.body().concat()).unwrap());
+                let Found::Record(body) = wrappers::ALL.read(&key, record) else {
+                    unreachable!("it has all keys");
+                };
                 if let Some(lease) = ledger.leases.get_mut(&lease.fence().get()) {
                     lease.over = Some((now, Over::Completed { body, until }));
                 }

@@ -3,7 +3,6 @@
 use super::{
     judge::Judge,
     ledger::{Call, Granted, Outcome, Over, Run},
-    settings::Wrapper,
     verb::{Found, Kind},
 };
 
@@ -26,8 +25,18 @@ impl Judge<'_> {
     /// When its node was told that a lease is not its own any more.
     pub fn refused(&self, fence: u64) -> Option<u64> {
         let heard = self.of_fence(fence).filter_map(|call| call.heard.as_ref());
-        let mut refused = heard.filter(|(_, found)| found.is_answer() && *found != Found::Done);
+        let is_lost = |found: &Found| !matches!(found, Found::Done | Found::RolledBack);
+        let mut refused = heard.filter(|(_, found)| found.is_answer() && is_lost(found));
         refused.next().map(|(at, _)| *at)
+    }
+
+    /// What it was told of the release of a lease.
+    pub fn released(&self, fence: u64) -> Option<&(u64, Found)> {
+        let releases = self
+            .of_fence(fence)
+            .filter(|call| call.kind == Kind::Release);
+        let mut heard = releases.filter_map(|call| call.heard.as_ref());
+        heard.find(|(_, found)| found.is_answer())
     }
 
     fn told(&self, life: usize, key: usize, name: &str) -> usize {
@@ -57,13 +66,18 @@ impl Judge<'_> {
             }
             return;
         };
-        if self.gives_up_early(run, lease, end) {
+        if outcome != Outcome::Release && self.gives_up_early(run, lease, end) {
             self.say(format!("{end}: f{fence} could still be recorded"));
         }
-        let name = match (
-            self.settled(fence, u64::MAX).map(|(_, found)| found),
-            outcome,
-        ) {
+        let found = self.settled(fence, u64::MAX).map(|(_, found)| found);
+        let found = match found {
+            Some(Found::RolledBack) => {
+                let released = self.released(fence).map(|(_, found)| found);
+                (released, Outcome::Release)
+            }
+            found => (found, outcome),
+        };
+        let name = match found {
             (Some(Found::Done), Outcome::Record) => "recorded",
             (Some(Found::Done), Outcome::Seal) => "sealed",
             (Some(Found::Done), Outcome::Release) => "released",
@@ -79,12 +93,17 @@ impl Judge<'_> {
                 }
                 "abandoned"
             }
-            (None, _) => "unrecorded",
+            (None, _) => run.is_told_unsettled(),
         };
         let cut_short = dead && self.told(life, key, "abandoned") > 0;
         if self.told(life, key, name) == 0 && !cut_short {
             self.say(format!("{end}: f{fence} is not told to be {name}"));
         }
+    }
+
+    /// Whether its node was told by then that its transaction was rolled back.
+    fn is_rolled_back(&self, fence: u64, at: u64) -> bool {
+        matches!(self.settled(fence, at), Some((_, Found::RolledBack)))
     }
 
     pub fn corrupt(&self, fence: u64) -> bool {
@@ -107,12 +126,13 @@ impl Judge<'_> {
         let heard = heard.filter(|(_, found)| found.is_answer()).count() > 0;
         let insists = !dead && lease.hold && lease.attempt == 1;
         let stands = lease.over.is_none();
-        let readable = !self.corrupt(lease.fence);
+        let last = of_lease().next_back().and_then(|call| call.heard.as_ref());
+        let readable = !matches!(last, Some((_, Found::Corrupt)));
         let long = stands && insists && readable && lease.retention > self.plan.last;
         let told = self.told(lease.life, lease.key, "abandoned") > 0;
         // A copy may have told its node that the lease is over.
         let site = &self.plan.nodes[self.ledger.lives[lease.life].node];
-        let heard = heard || site.wrapper == Wrapper::Cached;
+        let heard = heard || site.wrappers.cached;
         let known = told || (heard && !stands);
         if long || !known {
             self.say(format!(
@@ -151,7 +171,7 @@ impl Judge<'_> {
         let unprotected = runs().filter(|run| run.fence == 0).count();
         let lost = runs().filter(|run| {
             let keeps = matches!(run.end, Some((_, Outcome::Record | Outcome::Seal)));
-            keeps && run.fence > 0 && self.settled(run.fence, u64::MAX).is_none()
+            keeps && run.fence > 0 && !run.attaches && self.settled(run.fence, u64::MAX).is_none()
         });
         let lost = lost.count();
         let replayed = self.ledger.requests.iter().filter(|asked| {
@@ -191,6 +211,7 @@ impl Judge<'_> {
         match (&lease.over, run) {
             (Some((at, Over::Released)), Some(run)) => match run.end {
                 Some((end, Outcome::Release)) if end <= *at => {}
+                Some(_) if self.is_rolled_back(fence, *at) => {}
                 end => self.say(format!("{at}: f{fence} released, and it {end:?}")),
             },
             (Some((at, Over::Completed { body, until })), Some(run)) => {

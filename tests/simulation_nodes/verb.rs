@@ -10,10 +10,13 @@ use tower_idempotency::{
     },
 };
 
+use super::wrappers::Wrappers;
+
 #[derive(Debug, Clone)]
 pub enum Verb {
     Claim(OwnedClaim),
-    Complete(Lease, Record, Duration),
+    /// And whether it brings the transaction of the handler.
+    Complete(Lease, Record, Duration, bool),
     Release(Lease),
     Renew(Lease),
     Settled(RecordKey, Fence, Duration),
@@ -98,6 +101,7 @@ pub enum Found {
     Record(Option<String>),
     InFlight,
     Absent,
+    RolledBack,
     Mismatch,
     Unknown,
     Failed,
@@ -107,18 +111,24 @@ pub enum Found {
 }
 
 impl Found {
-    pub fn of(reply: &Reply) -> Self {
+    pub fn of(reply: &Reply, key: &RecordKey, wrappers: &Wrappers) -> Self {
+        let read = |record| wrappers.read(key, record);
         match reply {
             Ok(Told::Settled | Told::Claimed(Claimed::Acquired(_))) => Self::Done,
-            Ok(Told::Claimed(Claimed::Completed { record, .. })) => Self::record(record),
+            Ok(Told::Claimed(Claimed::Completed { record, .. })) => read(record),
             Ok(Told::Claimed(Claimed::InFlight { .. })) => Self::InFlight,
             Ok(Told::Claimed(Claimed::Mismatch)) => Self::Mismatch,
             Ok(Told::Claimed(Claimed::Unknown)) => Self::Unknown,
             Ok(Told::Completion(Completion::Lost(Standing::Completed(record)))) => {
-                Self::record(record)
+                match read(record) {
+                    // It was done all the same.
+                    Self::Corrupt => Self::Record(None),
+                    found => found,
+                }
             }
             Ok(Told::Completion(Completion::Lost(Standing::InFlight { .. }))) => Self::InFlight,
             Ok(Told::Completion(Completion::Lost(_))) => Self::Absent,
+            Ok(Told::Completion(Completion::RolledBack)) => Self::RolledBack,
             Ok(_) => Self::Done,
             Err(error) => match error.kind() {
                 StoreErrorKind::Full => Self::Full,
@@ -126,11 +136,6 @@ impl Found {
                 _ => Self::Failed,
             },
         }
-    }
-
-    fn record(record: &Record) -> Self {
-        let body = || String::from_utf8(record.body().concat()).unwrap();
-        Self::Record((!record.is_sealed()).then(body))
     }
 
     /// The store has spoken.
