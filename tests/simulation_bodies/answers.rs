@@ -4,6 +4,7 @@ use http::{Version, header::CONTENT_LENGTH};
 
 use crate::{
     judge::{Judge, kept, ours},
+    keyed::Carried,
     leases::Over,
     ledger::{Answer, AnswerEnd, Asked, Got, Run, Told},
     plan::Arrival,
@@ -31,6 +32,12 @@ impl Judge<'_> {
         if asked.arrival != Arrival::Whole && own.is_some() {
             return Some("ran without the whole request".into());
         }
+        if own.is_some_and(|run| run.is_keyed() != (asked.carried != Carried::Nowhere)) {
+            return Some("ran with another key".into());
+        }
+        if own.is_some() && self.misses_a_key(asked).is_some() {
+            return Some("ran, and was to be refused".into());
+        }
         let way = own.map(|run| run.script.way);
         let panics = own.is_some_and(|run| run.script.drops_badly())
             || matches!(way, Some(Way::Panics | Way::PanicsInCall));
@@ -53,7 +60,9 @@ impl Judge<'_> {
         let number: usize = number.to_str().unwrap().parse().unwrap();
         let run = &self.ledger.runs[number];
         let script = &run.script;
-        let wrong = if asked.arrival != Arrival::Whole {
+        let wrong = if !run.is_keyed() {
+            self.mispassed(asked, answer, run)
+        } else if asked.arrival != Arrival::Whole {
             Some("answered an unread request")
         } else if (run.term.0, run.payload) != (asked.key, asked.payload) {
             Some("the answer to another request")
@@ -69,6 +78,25 @@ impl Judge<'_> {
             self.misgiven(asked, answer, run)
         };
         wrong.map(|wrong| format!("{wrong} (run {number})"))
+    }
+
+    /// A request without a key gets what the service said, as it said it.
+    fn mispassed(&self, asked: &Asked, answer: &Answer, run: &Run) -> Option<&'static str> {
+        let script = &run.script;
+        let head = (answer.status, &answer.headers) == (script.status, &script.headers);
+        if run.client != asked.client || !head || !script.bytes().starts_with(&answer.bytes) {
+            return Some("not what the service said");
+        }
+        let fits = match &answer.end {
+            AnswerEnd::Left => true,
+            AnswerEnd::Whole => {
+                let whole = answer.bytes == script.bytes();
+                script.ends() && whole && answer.trailers.as_ref() == script.trailers()
+            }
+            AnswerEnd::Panic => script.body_drop_panics || !script.ends(),
+            AnswerEnd::Error(error) => error == "scripted" && !script.ends(),
+        };
+        (!fits).then_some("not as the service said it")
     }
 
     /// Whether it announces another length than it has.
@@ -114,6 +142,7 @@ impl Judge<'_> {
             (AnswerEnd::Error(error), _) => {
                 let due = script.due(self.settings) == Due::Record && !script.drops_badly();
                 let fits = error == "the response that was joined broke off";
+                let due = due && !script.rolls_back();
                 (!fits || (self.settings.healthy && due)).then_some("a replay broke off")
             }
         }
@@ -131,9 +160,17 @@ impl Judge<'_> {
         match (mark, run.term.1) {
             (Some("unprotected"), 0) => {}
             (_, 0) => return Some("not marked as unprotected"),
-            (Some("unrecorded"), _) if unrecorded && !self.settings.healthy => {}
+            (Some("unrecorded"), _) if unrecorded && !self.settings.healthy => {
+                if script.leaves.is_some() {
+                    return Some("given, and nobody knows of its transaction");
+                }
+            }
             (Some(_), _) => return Some("wrongly marked"),
             (None, _) => {}
+        }
+        let given = run.term.1 > 0 && answer.end == AnswerEnd::Whole;
+        if given && script.rolls_back() && !matches!(due, Due::Release(_)) {
+            return Some("given, and was rolled back");
         }
         let is_kept = mark.is_none() && due == Due::Record && !unrecorded;
         let late = self.recorded(run).is_none_or(|(at, _)| at > asked.until);
@@ -153,6 +190,7 @@ impl Judge<'_> {
             AnswerEnd::Error(error) => {
                 let lost = self.told(run.term.0, Told::Lost(run.term.1)) > 0;
                 let lost = lost && error.contains("lost its lease");
+                let lost = lost || (error.contains("not confirmed") && self.is_unconfirmed(run));
                 let lies = matches!(script.hint, Hint::Exact(_)) && due != Due::Record;
                 let broken = !script.ends() || script.drops_badly() || lies || lost;
                 (!broken).then_some("broke off")

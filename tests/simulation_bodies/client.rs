@@ -54,6 +54,7 @@ pub async fn send(
         client: plan.client,
         key: plan.key,
         payload: plan.payload,
+        carried: plan.carried,
         version: plan.version,
         arrival: plan.arrival,
         last: plan.last.is_some(),
@@ -66,8 +67,8 @@ pub async fn send(
 }
 
 async fn ask(mut service: Service, plan: Arc<Plan>) -> Option<Result<Response, BoxError>> {
-    let mut request = Request::post("/")
-        .header("idempotency-key", format!("k{}", plan.key))
+    let head = plan.source.head(plan.carried, plan.key);
+    let mut request = head
         .version(plan.version)
         .body(Steps::new(plan.body.clone(), plan.hint))
         .unwrap();
@@ -75,10 +76,12 @@ async fn ask(mut service: Service, plan: Arc<Plan>) -> Option<Result<Response, B
     poll_fn(|cx| tower::Service::<Request<Steps>>::poll_ready(&mut service, cx))
         .await
         .ok()?;
-    let mut response = pin!(service.call(request));
-    match plan.leaves {
-        Leaves::Never => Some(response.await),
-        Leaves::After(time) => timeout(Duration::from_millis(time), response).await.ok(),
+    let mut response = Box::pin(service.call(request));
+    let got = match plan.leaves {
+        Leaves::Never => Some(response.as_mut().await),
+        Leaves::After(time) => timeout(Duration::from_millis(time), response.as_mut())
+            .await
+            .ok(),
         Leaves::AfterPolls(most) => {
             let mut polls = 0;
             let counted = poll_fn(|cx| {
@@ -93,7 +96,10 @@ async fn ask(mut service: Service, plan: Arc<Plan>) -> Option<Result<Response, B
             });
             counted.await
         }
-    }
+    };
+    // Not on the way out, where a panic of its drop would leave what it got to nobody.
+    drop(response);
+    got
 }
 
 async fn read(response: Response, at: u64, reads: Reads, over: watch::Receiver<bool>) -> Answer {

@@ -13,14 +13,14 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use tower::Service;
-use tower_idempotency::Idempotency;
+use tower_idempotency::{Idempotency, store::Lease};
 
 use crate::{
     ledger::{Body, Run},
     plan::Plan,
     script::{Script, Way},
-    steps::{BoxError, Hint, Steps},
-    world::{World, payload},
+    steps::{BoxError, Hint, Steps, bytes},
+    world::{KEYS, World},
 };
 
 #[derive(Clone)]
@@ -57,7 +57,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Handling {
         let (parts, body) = request.into_parts();
-        let operation = parts.extensions.get::<Idempotency>().unwrap();
+        let operation = parts.extensions.get::<Idempotency>();
         let plan = parts.extensions.get::<Arc<Plan>>().unwrap();
         let world = Arc::clone(&self.0);
         let mut ledger = world.ledger();
@@ -66,13 +66,19 @@ where
             Some(takes) => Script::plain(number, takes),
             None => Script::draw(&mut world.chance(&[4, plan.client as u64]), number),
         });
+        if let Some((operation, leaves)) = operation.zip(script.leaves) {
+            let lease: &Lease = operation.as_ref();
+            lease.attach(Arc::new(leaves)).unwrap();
+        }
         let panics = script.way == Way::PanicsInCall;
         ledger.runs.push(Run {
             client: plan.client,
             node: plan.node,
-            term: (world.key(operation.record_key()), operation.fence().get()),
+            term: operation.map_or((KEYS, 0), |operation| {
+                (world.key(operation.record_key()), operation.fence().get())
+            }),
             payload: plan.payload,
-            attempt: operation.attempt(),
+            attempt: operation.map_or(0, Idempotency::attempt),
             over: panics.then(|| world.now()),
             cut: false,
             body: Body::None,
@@ -108,7 +114,7 @@ where
 {
     let asked = body.collect().await.unwrap();
     let trailers = asked.trailers().cloned();
-    if asked.to_bytes() != payload(plan.key, plan.payload) || trailers != plan.trailers {
+    if asked.to_bytes() != bytes(&plan.body) || trailers != plan.trailers {
         let wrong = "the handler got another body".to_owned();
         world.ledger().wrong.push(wrong);
     }

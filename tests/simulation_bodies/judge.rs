@@ -57,11 +57,14 @@ impl Judge<'_> {
     }
 
     fn misrun(&self, number: usize, run: &Run) -> Option<&'static str> {
-        if run.cut {
-            return Some("was cut short");
-        }
         if run.over.is_none() {
             return Some("never ended");
+        }
+        if !run.is_keyed() {
+            return None;
+        }
+        if run.cut {
+            return Some("was cut short");
         }
         if run.term.1 == 0 {
             return (!self.settings.proceeds).then_some("ran unprotected");
@@ -137,7 +140,11 @@ fn misfit(
     match (sent, run, due) {
         (Sent::Release(true), None, _) => None,
         (Sent::Release(true), _, Some(Due::Release(_))) => None,
-        (Sent::Release(true), Some(run), _) if run.script.drops_badly() => None,
+        (Sent::Release(true), Some(run), _)
+            if run.script.drops_badly() || run.script.rolls_back() =>
+        {
+            None
+        }
         (Sent::Release(_), ..) => Some("was released"),
         (Sent::Complete(record, ..), _, Some(Due::Seal(_))) if record.is_sealed() => None,
         (Sent::Complete(record, retention, body), Some(run), Some(Due::Record)) => {

@@ -10,7 +10,7 @@ use tower_idempotency::{
 
 use crate::{
     ledger::{Body, Ledger, millis},
-    world::{World, payload_of},
+    world::World,
 };
 
 /// What tells a lease from all others: its key, and its fence, which is 0 for what runs
@@ -64,7 +64,10 @@ impl Ledger {
         if self.lease(term).is_some() {
             return self.renewed(term, lease.duration(), now);
         }
-        let payload = payload_of(term.0, claim.fingerprint());
+        let payload = world
+            .settings
+            .source
+            .payload_of(term.0, claim.fingerprint());
         let mut leases = self.leases.iter().rev();
         let last = leases.find(|last| last.term.0 == term.0);
         let justified = last.is_none_or(|last| match attempt {

@@ -9,10 +9,11 @@ use tower_idempotency::{Cause, Event};
 
 use crate::{
     fate::Number,
+    keyed::Carried,
     leases::{Granted, Term},
     plan::Arrival,
     script::Script,
-    world::World,
+    world::{KEYS, World},
 };
 
 pub struct Ledger {
@@ -46,6 +47,13 @@ pub struct Run {
     pub script: Arc<Script>,
 }
 
+impl Run {
+    /// Without a key it is none of the layer's business.
+    pub fn is_keyed(&self) -> bool {
+        self.term.0 < KEYS
+    }
+}
+
 /// How far the body of an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Body {
@@ -62,6 +70,7 @@ pub struct Asked {
     pub client: usize,
     pub key: usize,
     pub payload: usize,
+    pub carried: Carried,
     pub version: Version,
     pub arrival: Arrival,
     /// The store is well, and it waits for an answer.

@@ -1,6 +1,7 @@
 //! Answers of all kinds and clients that do not stay, in a world that is drawn from a seed: whole
 //! answers and live ones, trailers, limits, bodies that fail or panic, drops that panic, clients
-//! that hang up at any poll, join, read slowly or not at all; over a store that fails in spells.
+//! that hang up at any poll, join, read slowly or not at all, keys in headers, in bodies or nowhere,
+//! transactions that are rolled back; over a store that fails in spells.
 //! One runtime has all nodes, and none of them crashes: that is `simulation_nodes`.
 //!
 //! A seed that fails says so; `SIMULATION_FIRST` is where to begin, `SIMULATION_SEEDS` how many to
@@ -19,6 +20,7 @@ mod client;
 mod fate;
 mod handler;
 mod judge;
+mod keyed;
 mod leases;
 mod ledger;
 mod plan;

@@ -5,9 +5,10 @@ use http::{HeaderMap, HeaderValue, Version};
 
 use crate::{
     chance::Chance,
+    keyed::{Carried, Source},
     settings::{MAX_REQUEST, Settings},
     steps::{Hint, Step, size},
-    world::{KEYS, payload},
+    world::KEYS,
 };
 
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Plan {
     pub node: usize,
     pub key: usize,
     pub payload: usize,
+    pub source: Source,
+    pub carried: Carried,
     pub trailers: Option<HeaderMap>,
     pub arrival: Arrival,
     pub body: Vec<Step>,
@@ -56,16 +59,26 @@ pub enum Reads {
 
 impl Plan {
     /// A patient client at the end of all, of a handler that takes so long.
-    pub fn last(client: usize, node: usize, key: usize, payload: usize, takes: u64) -> Self {
+    pub fn last(
+        source: Source,
+        client: usize,
+        node: usize,
+        key: usize,
+        payload: usize,
+        takes: u64,
+    ) -> Self {
+        let carried = source.plain(client);
         Self {
             client,
             last: Some(takes),
             node,
             key,
             payload,
+            source,
+            carried,
             trailers: None,
             arrival: Arrival::Whole,
-            body: vec![Step::Data(self::payload(key, payload))],
+            body: vec![Step::Data(source.payload(carried, key, payload))],
             hint: Hint::Unknown,
             version: Version::HTTP_11,
             begins: 0,
@@ -77,7 +90,8 @@ impl Plan {
     pub fn draw(chance: &mut Chance, settings: &Settings, client: usize) -> Self {
         let (node, key) = (chance.index(settings.nodes), chance.index(KEYS + 2) % KEYS);
         let payload = usize::from(chance.percent(17));
-        let mut plan = Self::last(client, node, key, payload, 0);
+        let mut plan = Self::last(settings.source, client, node, key, payload, 0);
+        plan.carried = settings.source.carried(chance, client);
         plan.last = None;
         plan.arrival = match chance.between(0, 39) {
             0 => Arrival::TooLarge,
@@ -85,6 +99,9 @@ impl Plan {
             2 => Arrival::Slow,
             _ => Arrival::Whole,
         };
+        if plan.carried == Carried::Nowhere && !settings.source.reads_bodies() {
+            plan.arrival = Arrival::Whole;
+        }
         plan.body = plan.arriving(chance, settings);
         if chance.percent(10) && plan.arrival == Arrival::Whole {
             let fields = [("x-t".parse().unwrap(), HeaderValue::from_static("t"))];
@@ -116,7 +133,10 @@ impl Plan {
 
     /// The frames of the request.
     fn arriving(&self, chance: &mut Chance, settings: &Settings) -> Vec<Step> {
-        let (mut rest, mut steps) = (payload(self.key, self.payload), Vec::new());
+        let (mut rest, mut steps) = (
+            self.source.payload(self.carried, self.key, self.payload),
+            Vec::new(),
+        );
         while !rest.is_empty() {
             match chance.between(0, 5) {
                 0 => steps.push(Step::Yield),

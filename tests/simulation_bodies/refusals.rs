@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::{
     judge::Judge,
+    keyed::Carried,
     leases::Granted,
     ledger::{Answer, AnswerEnd, Asked, Run, Told},
     plan::Arrival,
@@ -35,6 +36,13 @@ impl Judge<'_> {
         if arrival != Arrival::Whole {
             return None;
         }
+        if let Some(due) = self.misses_a_key(asked) {
+            let fits = (code, answer.status.as_u16()) == (due, 400);
+            return (!fits).then(|| format!("{code} in place of {due}"));
+        }
+        if asked.carried == Carried::Nowhere {
+            return Some(format!("refused without a key: {code}"));
+        }
         if !self.is_justified(code, asked, own) {
             return Some(format!("refused without reason: {code}"));
         }
@@ -44,10 +52,24 @@ impl Judge<'_> {
         let retry = answer.headers.get(RETRY_AFTER);
         let seconds = retry.map(|seconds| seconds.to_str().unwrap().parse().unwrap());
         let fits = match code {
-            "in_flight" | "store_unavailable" => matches!(seconds, Some(1..=60)),
+            "in_flight" | "store_unavailable" | "unconfirmed" => matches!(seconds, Some(1..=60)),
             _ => seconds.is_none(),
         };
         (!fits).then(|| format!("{code}, and retry after {seconds:?} seconds"))
+    }
+
+    /// Whether it may be that nobody knows of a transaction, or that it was rolled back.
+    pub fn is_unconfirmed(&self, run: &Run) -> bool {
+        run.script.rolls_back() || (run.script.leaves.is_some() && !self.settings.healthy)
+    }
+
+    /// What it is refused with for its key, whatever there is in the store.
+    pub fn misses_a_key(&self, asked: &Asked) -> Option<&'static str> {
+        match asked.carried {
+            Carried::Badly => Some("key_invalid"),
+            Carried::Nowhere if self.settings.required => Some("key_required"),
+            _ => None,
+        }
     }
 
     fn is_justified(&self, code: &str, asked: &Asked, own: Option<&Run>) -> bool {
@@ -70,6 +92,7 @@ impl Judge<'_> {
                 self.settings.holds && !self.settings.healthy && lapsed
             }
             "store_unavailable" => self.claim_failed(asked),
+            "unconfirmed" => own.is_some_and(|run| self.is_unconfirmed(run)),
             _ => false,
         }
     }

@@ -125,6 +125,11 @@ impl Sim {
         }
     }
 
+    fn last(&self, node: usize, key: usize, payload: usize, takes: u64) -> Plan {
+        let source = self.world.settings.source;
+        Plan::last(source, self.clients, node, key, payload, takes)
+    }
+
     fn send(&mut self, plan: Plan) -> JoinHandle<()> {
         self.clients += 1;
         let (world, layer) = (Arc::clone(&self.world), self.layers[plan.node].clone());
@@ -145,7 +150,7 @@ impl Sim {
     }
 
     async fn probe(&mut self, node: usize, key: usize, payload: usize) {
-        let sent = self.send(Plan::last(self.clients, node, key, payload, 0));
+        let sent = self.send(self.last(node, key, payload, 0));
         self.ends(sent).await;
     }
 
@@ -170,7 +175,7 @@ impl Sim {
         if !long || settings.max_waiters == 0 {
             return;
         }
-        let first = self.send(Plan::last(self.clients, node, 0, 0, 100));
+        let first = self.send(self.last(node, 0, 0, 100));
         pass(1).await;
         self.probe(node, 0, 0).await;
         self.ends(first).await;
@@ -192,7 +197,8 @@ async fn drain(world: Arc<World>, layer: Layer, node: usize, at: u64, within: u6
         return;
     }
     let mut ledger = world.ledger();
-    let runs = ledger.runs.iter().filter(|run| run.node == node);
+    let runs = ledger.runs.iter();
+    let runs = runs.filter(|run| run.node == node && run.is_keyed());
     let left = runs.filter(|run| {
         let due = run.script.due(&world.settings);
         run.over.is_none() || (run.term.1 > 0 && due == Due::Record && run.body == Body::Grows)

@@ -21,9 +21,17 @@ pub enum Way {
     Fails,
 }
 
+/// How the transaction ends that a handler leaves with its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    Committed,
+    RolledBack,
+}
+
 #[derive(Debug)]
 pub struct Script {
     pub way: Way,
+    pub leaves: Option<Leaves>,
     pub before: Vec<Step>,
     pub status: StatusCode,
     pub directive: Option<Directive>,
@@ -52,6 +60,7 @@ impl Script {
         let body = vec![Step::Data(Bytes::from(format!("r{run}")))];
         Self {
             way: Way::Answers,
+            leaves: None,
             before: vec![Step::Sleep(takes)],
             status: StatusCode::OK,
             directive: None,
@@ -94,6 +103,11 @@ impl Script {
         }
         Self {
             way,
+            leaves: match chance.between(0, 19) {
+                0..=1 => Some(Leaves::Committed),
+                2 => Some(Leaves::RolledBack),
+                _ => None,
+            },
             before: pauses(chance),
             status: StatusCode::from_u16(status).unwrap(),
             directive,
@@ -127,8 +141,8 @@ impl Script {
             _ => settings.broken_body,
         };
         match unkept {
-            Unkept::Seal => Due::Seal(cause),
-            _ => Due::Release(cause),
+            Unkept::DangerRelease if self.leaves.is_none() => Due::Release(cause),
+            _ => Due::Seal(cause),
         }
     }
 
@@ -157,6 +171,10 @@ impl Script {
         let usual = Duration::from_millis(settings.retention);
         let asked = self.directive;
         millis(asked.map_or(usual, |directive| directive.retention_or(usual)))
+    }
+
+    pub fn rolls_back(&self) -> bool {
+        self.leaves == Some(Leaves::RolledBack)
     }
 
     /// Whether a drop may panic: the layer may take that for a panic of the handler.

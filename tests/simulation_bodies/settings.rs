@@ -4,13 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use tower_idempotency::{AfterCrash, IdempotencyLayer, InFlight, Scope, StoreFailure, Unkept};
 
-use crate::{chance::Chance, wire::Wire, world::World};
+use crate::{chance::Chance, keyed::Source, wire::Wire, world::World};
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The store never fails, and is never slow.
     pub healthy: bool,
     pub nodes: usize,
+    pub source: Source,
+    /// A request without a key is refused.
+    pub required: bool,
     pub wait: Option<u64>,
     pub max_waiters: usize,
     pub max_waiters_per_key: usize,
@@ -28,7 +31,7 @@ pub struct Settings {
 }
 
 /// The longest request body, in bytes.
-pub const MAX_REQUEST: u64 = 40;
+pub const MAX_REQUEST: u64 = 60;
 
 impl Settings {
     pub fn draw(chance: &mut Chance) -> Self {
@@ -37,6 +40,8 @@ impl Settings {
         Self {
             healthy,
             nodes: if chance.percent(25) { 2 } else { 1 },
+            source: Source::draw(chance),
+            required: chance.percent(30),
             wait: chance.percent(60).then(|| chance.between(1, 30_000)),
             max_waiters: chance.one_of(&[10_000, 10_000, 1, 2, 0]),
             max_waiters_per_key: chance.one_of(&[1000, 1000, 1, 2]),
@@ -63,7 +68,14 @@ impl Settings {
         let wait = |wait| InFlight::Wait(Duration::from_millis(wait));
         let crash = [AfterCrash::Takeover, AfterCrash::Hold];
         let failure = [StoreFailure::Refuse, StoreFailure::DangerProceed];
-        IdempotencyLayer::new(Wire::new(world, node))
+        let layer = self
+            .source
+            .set(IdempotencyLayer::new(Wire::new(world, node)));
+        let layer = match self.required {
+            true => layer.require_key(),
+            false => layer,
+        };
+        layer
             .scope_fn(|_| Ok(Scope::global()))
             .in_flight(self.wait.map_or(InFlight::Reject, wait))
             .max_waiters(self.max_waiters)

@@ -10,7 +10,7 @@ use crate::ledger::{Answer, AnswerEnd, Got, Ledger};
 #[derive(Debug, Default)]
 pub struct Tried(BTreeMap<String, u64>);
 
-const ALL: [&str; 19] = [
+const ALL: [&str; 24] = [
     "an answer",
     "an answer, unprotected",
     "an answer, unrecorded",
@@ -18,6 +18,8 @@ const ALL: [&str; 19] = [
     "conflict",
     "error",
     "in_flight",
+    "key_invalid",
+    "key_required",
     "left",
     "broke off",
     "nothing",
@@ -30,6 +32,9 @@ const ALL: [&str; 19] = [
     "store_unavailable",
     "takeover",
     "trailers",
+    "unconfirmed",
+    "unconfirmed, live",
+    "without a key",
 ];
 
 impl Tried {
@@ -38,6 +43,9 @@ impl Tried {
             if lease.attempt > 1 {
                 self.add("takeover");
             }
+        }
+        for _ in ledger.runs.iter().filter(|run| !run.is_keyed()) {
+            self.add("without a key");
         }
         for asked in &ledger.asked {
             match &asked.got {
@@ -57,6 +65,9 @@ impl Tried {
         match &answer.end {
             AnswerEnd::Left => return self.add("left"),
             AnswerEnd::Panic => return self.add("panic of a body"),
+            AnswerEnd::Error(error) if error.contains("not confirmed") => {
+                return self.add("unconfirmed, live");
+            }
             AnswerEnd::Error(_) if replayed => return self.add("replay, broke off"),
             AnswerEnd::Error(_) => return self.add("broke off"),
             AnswerEnd::Whole if replayed => return self.add("replay"),

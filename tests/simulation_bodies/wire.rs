@@ -12,6 +12,7 @@ use crate::{
     fate::{Fate, Fault},
     leases::Over,
     ledger::millis,
+    script::Leaves,
     world::World,
 };
 
@@ -83,6 +84,25 @@ impl Wire {
     }
 }
 
+impl World {
+    async fn renew(&self, lease: &Lease) -> Result<Completion, StoreError> {
+        let done = self.memory.renew(lease).await;
+        if let Ok(Completion::Applied) = done {
+            let (term, lasts) = (self.term(lease), lease.duration());
+            self.ledger().renewed(term, lasts, self.now());
+        }
+        done
+    }
+
+    /// What is told of a transaction that was rolled back.
+    async fn roll_back(&self, lease: &Lease) -> Result<Completion, StoreError> {
+        Ok(match self.renew(lease).await? {
+            Completion::Applied => Completion::RolledBack,
+            lost => lost,
+        })
+    }
+}
+
 async fn pass(time: u64) {
     if time > 0 {
         sleep(Duration::from_millis(time)).await;
@@ -135,6 +155,9 @@ impl Store for Wire {
         let (record, term) = (record.clone(), world.term(lease));
         world.ledger().sends_complete(term, &record, retention);
         let call = async move {
+            if of.attached().as_deref() == Some(&Leaves::RolledBack) {
+                return world.roll_back(&of).await;
+            }
             let done = world.memory.complete(&of, &record, retention).await;
             if let Ok(Completion::Applied) = done {
                 let now = world.now();
@@ -167,15 +190,7 @@ impl Store for Wire {
 
     async fn renew(&self, lease: &Lease) -> Result<Completion, StoreError> {
         let (world, of) = (Arc::clone(&self.world), lease.clone());
-        let call = async move {
-            let done = world.memory.renew(&of).await;
-            if let Ok(Completion::Applied) = done {
-                let now = world.now();
-                let (term, lasts) = (world.term(&of), of.duration());
-                world.ledger().renewed(term, lasts, now);
-            }
-            done
-        };
+        let call = async move { world.renew(&of).await };
         let fence = Some(lease.fence().get());
         self.send(Some(Verb::Renew), lease.key(), fence, call).await
     }

@@ -8,12 +8,9 @@ use std::{
     },
 };
 
-use bytes::Bytes;
-use http::{Method, Request};
+use http::Method;
 use tokio::time::Instant;
-use tower_idempotency::{
-    Fingerprint, FingerprintState, Key, MemoryStore, RecordKey, Scope, store::Lease,
-};
+use tower_idempotency::{Key, MemoryStore, RecordKey, Scope, store::Lease};
 
 use crate::{chance::Chance, leases::Term, ledger::Ledger, settings::Settings};
 
@@ -83,20 +80,4 @@ impl World {
     pub fn get_well(&self) {
         self.well.store(true, Ordering::Relaxed);
     }
-}
-
-/// What is asked for with this key, of two things.
-pub fn payload(key: usize, payload: usize) -> Bytes {
-    Bytes::from(format!("pay {payload} to k{key}"))
-}
-
-/// Which of the two a fingerprint is of.
-pub fn payload_of(key: usize, fingerprint: Fingerprint) -> usize {
-    let is = |number: &usize| {
-        let (parts, ()) = Request::post("/").body(()).unwrap().into_parts();
-        let mut state = FingerprintState::exact(&parts);
-        state.update(&payload(key, *number));
-        state.finish() == fingerprint
-    };
-    (0..2).find(is).unwrap()
 }
