@@ -32,8 +32,13 @@ impl Failure {
         }
     }
 
+    /// Of one that was to be committed.
     pub(super) fn at_commit(error: &Error) -> Self {
-        Self::Unknown(error.to_string())
+        match error.sqlite_error_code() {
+            // The disk had no room for what makes it a commit, the last to be written.
+            Some(ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Unknown(error.to_string()),
+        }
     }
 
     pub(super) fn to_error(&self) -> StoreError {
@@ -42,5 +47,23 @@ impl Failure {
             Self::Full => StoreError::full(),
             Self::Unknown(reason) => StoreError::unknown(reason.as_str()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreErrorKind;
+    use rusqlite::ffi;
+
+    fn at_commit(code: i32) -> StoreErrorKind {
+        let error = Error::SqliteFailure(ffi::Error::new(code), None);
+        Failure::at_commit(&error).to_error().kind()
+    }
+
+    #[test]
+    fn a_disk_without_room_for_a_commit_is_full_and_one_that_fails_leaves_doubt() {
+        assert_eq!(at_commit(ffi::SQLITE_FULL), StoreErrorKind::Full);
+        assert_eq!(at_commit(ffi::SQLITE_IOERR_FSYNC), StoreErrorKind::Unknown);
     }
 }
