@@ -1,6 +1,6 @@
 //! Opening: good files are kept, others refused with the remedy.
 
-use std::{path::Path, time::Duration};
+use std::{fs::File, path::Path, time::Duration};
 
 use tower_idempotency::{
     SqliteStore, Store,
@@ -134,6 +134,22 @@ async fn a_file_of_a_later_version_is_refused() {
     let (kind, text) = refusal(&place.file()).await;
     assert_eq!(kind, SqliteOpenErrorKind::LaterVersion);
     assert!(text.contains("update this process"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_that_may_only_be_read_is_refused() {
+    let place = Place::new();
+    acquire(&place.store().await, 1).await;
+    let mut permissions = std::fs::metadata(place.file()).unwrap().permissions();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(place.file(), permissions).unwrap();
+    if File::options().write(true).open(place.file()).is_ok() {
+        // Root may write it all the same.
+        return;
+    }
+    let (kind, text) = refusal(&place.file()).await;
+    assert_eq!(kind, SqliteOpenErrorKind::ReadOnly);
+    assert!(text.contains("let this process write"), "{text}");
 }
 
 #[tokio::test]

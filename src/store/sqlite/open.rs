@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::clock::instant;
 
@@ -143,6 +143,10 @@ fn connect(path: &Path, settings: Settings) -> Opened<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(settings.busy_timeout)?;
+    // SQLite opens what it may not write for reading.
+    if connection.is_readonly(MAIN_DB)? {
+        return Err(Problem(SqliteOpenErrorKind::ReadOnly, None));
+    }
     // Before anything is written: it may not be ours.
     let owner = owner(&connection)?;
     write_ahead(&connection, settings.busy_timeout)?;
