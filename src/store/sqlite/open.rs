@@ -151,6 +151,8 @@ fn connect(path: &Path, settings: Settings) -> Opened<Connection> {
     let owner = owner(&connection)?;
     write_ahead(&connection, settings.busy_timeout)?;
     connection.pragma_update(None, "synchronous", settings.synchronous())?;
+    // On Apple's systems the disk else only takes note.
+    connection.pragma_update(None, "fullfsync", settings.sync_each_commit)?;
     if let Owner::Nobody = owner {
         set_up(&connection)?;
     }
@@ -217,4 +219,32 @@ fn set_up(connection: &Connection) -> Opened<()> {
     }
     connection.execute_batch("COMMIT")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits_for_the_medium(sync_each_commit: bool) -> bool {
+        let name = format!(
+            "tower-idempotency-{}-{sync_each_commit}",
+            std::process::id()
+        );
+        let path = std::env::temp_dir().join(name);
+        let settings = Settings {
+            busy_timeout: Duration::ZERO,
+            sync_each_commit,
+        };
+        let connection = open(&path, settings).unwrap();
+        let waits = connection.pragma_query_value(None, "fullfsync", |row| row.get(0));
+        drop(connection);
+        std::fs::remove_file(&path).unwrap();
+        waits.unwrap()
+    }
+
+    #[test]
+    fn a_commit_waits_until_it_is_on_the_medium_unless_told_otherwise() {
+        assert!(waits_for_the_medium(true));
+        assert!(!waits_for_the_medium(false));
+    }
 }
