@@ -206,3 +206,28 @@ async fn a_takeover_raises_the_fence() {
         last = next;
     }
 }
+
+/// Not all days have 24 hours where clocks change in spring and autumn.
+#[tokio::test]
+async fn a_renewed_lease_is_kept_for_as_long_whatever_the_time_zone() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let zoned = PgPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move {
+            let zone = "SET TIME ZONE 'Europe/Berlin'";
+            sqlx::raw_sql(zone).execute(connection).await.map(drop)
+        })
+    });
+    let pool = zoned.connect(&url()).await.unwrap();
+    let store = open(&pool).await;
+    // Of these, some end on the other side of a change.
+    for days in [60, 120, 180, 240, 300] {
+        let (key, retention) = (random_key(), DAY * days);
+        let lease = acquire(&store, &claim(&key).retained_for(retention)).await;
+        assert_eq!(store.renew(&lease).await.unwrap(), Completion::Applied);
+        let kept = "SELECT extract(epoch FROM kept_until - lease_until)::float8
+             FROM idempotency_keys WHERE key = $1";
+        let kept = sqlx::query_scalar::<_, f64>(kept).bind(key.as_bytes());
+        let off = kept.fetch_one(&pool).await.unwrap() - retention.as_secs_f64();
+        assert!(off.abs() < 1.0, "{off} s after {days} days");
+    }
+}

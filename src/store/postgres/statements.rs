@@ -7,6 +7,11 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 /// The name of the table, without its schema.
 pub(super) const TABLE: &str = "idempotency_keys";
 
+/// For how long a row is kept behind its lease. In seconds: the difference itself has days, which
+/// are not all of one length where the clocks of a session change in spring and autumn.
+const RETENTION: &str =
+    "make_interval(secs => extract(epoch FROM kept_until - lease_until)::float8)";
+
 /// The statements for the tables of one schema. Every name carries the schema, so that
 /// nobody's `search_path` leads elsewhere.
 pub(super) struct Statements {
@@ -33,6 +38,7 @@ impl Statements {
         let statement = |text: &str| {
             let text = without_comments(text)
                 .replace("{standing}", &standing)
+                .replace("{retention}", RETENTION)
                 .replace("{keys}", &format!("{}.{TABLE}", identifier(schema)))
                 .replace(
                     "{fences}",

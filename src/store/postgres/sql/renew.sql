@@ -3,11 +3,10 @@
 WITH done AS (
     UPDATE {keys} SET
         lease_until = clock_timestamp() + make_interval(secs => $4),
-        kept_until = clock_timestamp() + make_interval(secs => $4)
-            + (kept_until - lease_until),
+        kept_until = clock_timestamp() + make_interval(secs => $4) + {retention},
         expires_at = greatest(
             expires_at,
-            clock_timestamp() + make_interval(secs => $4) + (kept_until - lease_until)
+            clock_timestamp() + make_interval(secs => $4) + {retention}
         )
     WHERE key = $1 AND token = $2 AND fence = $3
         AND response IS NULL
