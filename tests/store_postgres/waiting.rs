@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::postgres::PgPoolOptions;
 use tokio::time::Instant;
 use tower_idempotency::{PostgresStore, Store, store::Completion};
 
@@ -141,4 +142,30 @@ async fn who_does_not_hear_looks_again_soon() {
     }
     let slept = began.elapsed();
     assert!(slept < Duration::from_secs(25), "as if it heard: {slept:?}");
+}
+
+/// As where passwords change: who listens connects as the pool does by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_replaced_by_one_with_the_options_of_now() {
+    let server = PostgresServer::start();
+    let pool = pool(&server.url()).await;
+    sqlx::raw_sql("CREATE ROLE former SUPERUSER LOGIN")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let options = (*pool.connect_options()).clone();
+    let used = PgPoolOptions::new().connect_lazy_with(options.clone().username("former"));
+    let store = open(&used).await;
+    listens(&store).await;
+    used.set_connect_options(options);
+    sqlx::raw_sql(
+        "ALTER ROLE former NOLOGIN;
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'former'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    tokio::time::timeout(Duration::from_secs(20), listens(&store))
+        .await
+        .expect("it listens again");
 }

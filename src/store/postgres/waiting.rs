@@ -113,6 +113,8 @@ async fn listen(waiters: Arc<Waiters>, database: Database) {
     // A connection of its own: those of the pool are for who comes and goes.
     let own = options.connect_lazy_with((*database.pool.connect_options()).clone());
     loop {
+        // They may have changed, as passwords do.
+        own.set_connect_options((*database.pool.connect_options()).clone());
         let Err(error) = hear(&waiters, &database, &own).await;
         tracing::warn!(target: "tower_idempotency", %error, "not notified of leases that end");
         waiters.set(Hearing::Nothing);
