@@ -231,3 +231,21 @@ async fn a_renewed_lease_is_kept_for_as_long_whatever_the_time_zone() {
         assert!(off.abs() < 1.0, "{off} s after {days} days");
     }
 }
+
+/// As one to a primary that became a standby, or one that its last user left in disorder.
+#[tokio::test]
+async fn a_connection_that_takes_nothing_is_not_used_again() {
+    for trouble in [
+        "SET default_transaction_read_only = on",
+        "BEGIN; SELECT 1 / 0",
+        "DEALLOCATE ALL",
+    ] {
+        let pool = pool_of(1, &url()).await;
+        let (store, key) = (open(&pool).await, random_key());
+        acquire(&store, &claim(&random_key())).await;
+        let _ = sqlx::raw_sql(trouble).execute(&pool).await;
+        let error = store.claim(&claim(&key)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::NotApplied, "{error:?}");
+        acquire(&store, &claim(&key)).await;
+    }
+}

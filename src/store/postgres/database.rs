@@ -68,8 +68,11 @@ impl Database {
                 // Perhaps it had died while it idled: another one may live.
                 continue;
             }
-            connection.give_back();
             *sent = before;
+            if is_useless_after(&error) {
+                return Err(sent.failed(error));
+            }
+            connection.give_back();
             if let Failure::Refused = failure {
                 return Err(sent.failed(error));
             }
@@ -151,6 +154,14 @@ impl Failure {
             _ => Self::Refused,
         }
     }
+}
+
+/// Whether the connection will refuse whatever else is asked of it.
+fn is_useless_after(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    // It leads to a standby; somebody left a transaction open that failed, or had the server
+    // forget what was prepared.
+    matches!(code.as_deref(), Some("25006" | "25P02" | "26000"))
 }
 
 /// The server did not answer in time.
