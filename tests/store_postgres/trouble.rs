@@ -249,3 +249,21 @@ async fn a_connection_that_takes_nothing_is_not_used_again() {
         acquire(&store, &claim(&key)).await;
     }
 }
+
+/// A `begin` that was cancelled hands its connection on with the transaction open. What is written
+/// there would be rolled back with it.
+#[tokio::test]
+async fn a_transaction_that_somebody_left_open_holds_no_key() {
+    let (pool, key) = (pool_of(1, &url()).await, random_key());
+    let (store, other) = (open(&pool).await, store().await);
+    // For longer than a busy machine takes for the next answer.
+    let left_open = "BEGIN; SELECT pg_sleep(1)";
+    sqlx::raw_sql(left_open).execute(&pool).await.unwrap();
+    let lease = acquire(&store, &claim(&key)).await;
+    let found = other.claim(&claim(&key)).await.unwrap();
+    assert!(matches!(found, Claimed::InFlight { .. }), "{found:?}");
+    sqlx::raw_sql(left_open).execute(&pool).await.unwrap();
+    let completion = store.complete(&lease, &record("done"), HOUR).await;
+    assert_eq!(completion.unwrap(), Completion::Applied);
+    assert_eq!(replayed(&other, &key).await, record("done"));
+}

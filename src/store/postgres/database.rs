@@ -1,6 +1,10 @@
 //! One call of the server: within a deadline, and sent again where that does no harm.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     PgPool, Postgres, SqlStr,
@@ -11,7 +15,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::statements::Statements;
+use super::{answer, statements::Statements};
 use crate::store::StoreError;
 
 /// A statement that waits for its values.
@@ -55,8 +59,11 @@ impl Database {
             let acquired = Box::pin(self.pool.acquire()).await;
             let mut connection = Borrowed::new(acquired.map_err(|error| sent.failed(error))?);
             let before = mem::replace(sent, Sent::InDoubt);
+            let began = instant();
             let question = bind(sqlx::query(statement.clone()));
             let error = match question.fetch_optional(&mut *connection.connection).await {
+                // It is not committed, and will not be.
+                Ok(Some(row)) if age(&row)? > began.elapsed() => continue,
                 Ok(row) => {
                     connection.give_back();
                     return Ok(row);
@@ -162,6 +169,23 @@ fn is_useless_after(error: &sqlx::Error) -> bool {
     // It leads to a standby; somebody left a transaction open that failed, or had the server
     // forget what was prepared.
     matches!(code.as_deref(), Some("25006" | "25P02" | "26000"))
+}
+
+/// How long the transaction had been open in which the server found `row`. One that is older
+/// than the question was left open by somebody else who used the connection: a `begin` of `sqlx`
+/// 0.9 that is cancelled does so.
+fn age(row: &PgRow) -> Result<Duration, StoreError> {
+    let seconds: f64 = answer::column(row, "age")?;
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// Not tokio's clock, as the server's goes on while that stands.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a clock of the server is compared to it"
+)]
+fn instant() -> Instant {
+    Instant::now()
 }
 
 /// The server did not answer in time.

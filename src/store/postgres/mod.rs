@@ -116,6 +116,12 @@
 //!   unless told by [`danger_volatile`](PostgresOptions::danger_volatile).
 //! * **A restored backup**: what came after it is forgotten.
 //! * **A clock that is set**: leases lapse and records expire by the clock of the server.
+//! * **A transaction that somebody left open** on a connection of the pool: what is written there
+//!   is not committed. A `begin` of `sqlx` 0.9 that is cancelled leaves one, and a handler that is
+//!   not protected is cancelled when its client leaves. The store does without a connection on
+//!   which it finds one, but does not notice one that was left a moment ago. Where others begin
+//!   transactions, let them do so on a task of its own (`tokio::spawn`), or give the store a pool
+//!   of its own.
 //!
 //! A standby cannot be used: it takes no writes, and opening a store on one is refused. With
 //! several hosts behind one name, have it choose the primary.

@@ -12,6 +12,9 @@ pub(super) const TABLE: &str = "idempotency_keys";
 const RETENTION: &str =
     "make_interval(secs => extract(epoch FROM kept_until - lease_until)::float8)";
 
+/// How old the transaction of a statement is; each says so, in seconds.
+const AGE: &str = "extract(epoch FROM clock_timestamp() - now())::float8 AS age";
+
 /// The statements for the tables of one schema. Every name carries the schema, so that
 /// nobody's `search_path` leads elsewhere.
 pub(super) struct Statements {
@@ -39,6 +42,7 @@ impl Statements {
             let text = without_comments(text)
                 .replace("{standing}", &standing)
                 .replace("{retention}", RETENTION)
+                .replace("{age}", AGE)
                 .replace("{keys}", &format!("{}.{TABLE}", identifier(schema)))
                 .replace(
                     "{fences}",

@@ -69,12 +69,12 @@ won AS (
 )
 SELECT
     'acquired' AS found, fence, attempt,
-    NULL::float8 AS remaining, NULL::bytea AS response
+    NULL::float8 AS remaining, NULL::bytea AS response, {age}
 FROM won
 UNION ALL
 SELECT
     found, fence, attempt,
     extract(epoch FROM remaining)::float8,
-    CASE WHEN found = 'completed' THEN response END
+    CASE WHEN found = 'completed' THEN response END, {age}
 FROM found
 WHERE found <> 'free'

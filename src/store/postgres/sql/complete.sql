@@ -13,7 +13,7 @@ WITH done AS (
 )
 SELECT
     'applied' AS found, NULL::float8 AS remaining, NULL::bytea AS response,
-    CASE WHEN waiting THEN pg_notify($6, encode($1, 'hex'))::text END AS told
+    CASE WHEN waiting THEN pg_notify($6, encode($1, 'hex'))::text END AS told, {age}
 FROM done
 UNION ALL
 SELECT * FROM ({standing}) AS standing

@@ -15,5 +15,6 @@ SELECT
     response,
     CASE
         WHEN waiting AND response IS NULL THEN pg_notify($2, encode($1, 'hex'))::text
-    END AS told
+    END AS told,
+    {age}
 FROM gone

@@ -1,5 +1,5 @@
 -- Whether key $1 is held by the lease with token $2 and fence $3.
-SELECT key
+SELECT {age}
 FROM {keys}
 WHERE key = $1 AND token = $2 AND fence = $3
     AND response IS NULL

@@ -5,6 +5,6 @@ SELECT
         WHEN lease_until > clock_timestamp() THEN 'in flight'
         ELSE 'lapsed'
     END AS found,
-    fingerprint, fence, token
+    fingerprint, fence, token, {age}
 FROM {keys}
 WHERE key = $1 AND kept_until > clock_timestamp()

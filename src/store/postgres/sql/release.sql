@@ -29,7 +29,7 @@ done AS (
 )
 SELECT
     found, NULL::float8 AS remaining, NULL::bytea AS response,
-    CASE WHEN waiting THEN pg_notify($4, encode($1, 'hex'))::text END AS told
+    CASE WHEN waiting THEN pg_notify($4, encode($1, 'hex'))::text END AS told, {age}
 FROM done
 UNION ALL
 SELECT * FROM ({standing}) AS standing

@@ -15,7 +15,7 @@ WITH done AS (
 )
 SELECT
     'applied' AS found, NULL::float8 AS remaining, NULL::bytea AS response,
-    NULL::text AS told
+    NULL::text AS told, {age}
 FROM done
 UNION ALL
 SELECT * FROM ({standing}) AS standing

@@ -11,4 +11,4 @@ WHERE key = $1 AND fence = $2
     AND response IS NULL
     AND lease_until <= clock_timestamp()
     AND kept_until > clock_timestamp()
-RETURNING key
+RETURNING {age}

@@ -19,5 +19,5 @@ saved AS (
         AND EXISTS (SELECT FROM held WHERE fits)
     RETURNING key
 )
-SELECT fits, EXISTS (SELECT FROM saved) AS saved
+SELECT fits, EXISTS (SELECT FROM saved) AS saved, {age}
 FROM held

@@ -9,6 +9,6 @@ SELECT
     END AS found,
     extract(epoch FROM lease_until - clock_timestamp())::float8 AS remaining,
     response,
-    NULL::text AS told
+    NULL::text AS told, {age}
 FROM {keys}
 WHERE key = $1

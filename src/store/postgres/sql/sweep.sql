@@ -13,4 +13,4 @@ WITH swept AS (
         AND kept_until <= clock_timestamp()
     RETURNING key
 )
-SELECT count(*) AS swept FROM swept
+SELECT count(*) AS swept, {age} FROM swept

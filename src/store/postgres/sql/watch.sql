@@ -15,6 +15,6 @@ raised AS (
         AND EXISTS (SELECT FROM held WHERE NOT waiting)
     RETURNING key
 )
-SELECT extract(epoch FROM remaining)::float8 AS remaining
+SELECT extract(epoch FROM remaining)::float8 AS remaining, {age}
 FROM held
 WHERE waiting OR EXISTS (SELECT FROM raised)
