@@ -96,6 +96,41 @@ async fn many_are_cleared_away_in_batches_by_two_nodes() {
     assert_eq!(store.renew(&lease).await.unwrap(), Completion::Applied);
 }
 
+/// Each node looks every minute, and a table may be large.
+#[tokio::test]
+async fn what_is_kept_is_not_looked_at() {
+    let (store, used) = alone(PostgresOptions::new().sweep_by_hand()).await;
+    let fill = "INSERT INTO idempotency_keys
+         (key, fingerprint, token, fence, attempt, lease_until, kept_until, expires_at)
+         SELECT int8send(n), '', '', n, 1, t, t, t
+         FROM generate_series(1, 20000) AS n,
+             (SELECT clock_timestamp() + interval '1 hour' AS t) AS later;
+         ANALYZE idempotency_keys";
+    sqlx::raw_sql(fill).execute(&used).await.unwrap();
+    let schema: String = sqlx::query_scalar("SELECT current_schema()")
+        .fetch_one(&used)
+        .await
+        .unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 0);
+    // What a connection has counted is there once it has ended.
+    used.close().await;
+    let looked = "SELECT seq_scan + idx_scan > 0, seq_tup_read + idx_tup_fetch
+         FROM pg_stat_user_tables WHERE schemaname = $1";
+    let pool = pool(&url()).await;
+    let looked = || {
+        sqlx::query_as::<_, (bool, i64)>(looked)
+            .bind(&schema)
+            .fetch_one(&pool)
+    };
+    let rows = loop {
+        match looked().await.unwrap() {
+            (true, rows) => break rows,
+            (false, _) => tokio::time::sleep(MOMENT * 10).await,
+        }
+    };
+    assert!(rows < 100, "{rows} rows");
+}
+
 /// A row that somebody is at is left for the next time.
 #[tokio::test]
 async fn a_row_that_is_in_use_is_skipped() {
