@@ -338,6 +338,25 @@ async fn a_cancelled_begin_leaves_no_open_transaction() {
     }
 }
 
+/// To find out about a pooler, opening begins one as well.
+#[tokio::test]
+async fn an_opening_that_is_cancelled_leaves_no_open_transaction() {
+    let pool = pool_of(2, &url()).await;
+    open(&pool).await;
+    for polls in 0..40 {
+        let both = futures_util::future::join_all([pool.acquire(), pool.acquire()]);
+        drop(both.await);
+        while pool.num_idle() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        poll_times(polls, PostgresOptions::new().open(pool.clone())).await;
+        for mut connection in [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()] {
+            let only_within = sqlx::raw_sql("SAVEPOINT a").execute(&mut *connection).await;
+            assert!(only_within.is_err(), "after {polls} polls");
+        }
+    }
+}
+
 async fn poll_times<T>(polls: usize, call: impl Future<Output = T>) {
     let mut call = pin!(call);
     let mut left = polls;

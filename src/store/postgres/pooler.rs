@@ -12,7 +12,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::setup::PostgresOpenError;
+use super::{setup::PostgresOpenError, transaction::begin_apart};
 
 /// How long the pool may take for two connections; else nothing is found out.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<(), PostgresOpenError> {
 async fn prepare_on_both(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut asking = pool.acquire().await?;
     run(&mut asking).await?;
-    let mut holding = pool.begin().await?;
+    let mut holding = begin_apart(pool).await?;
     run(&mut holding).await?;
     run(&mut asking).await
 }

@@ -5,12 +5,12 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use sqlx::{PgConnection, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::time::timeout;
 
 use super::{
     PostgresStore,
-    database::{NoAnswer, Question},
+    database::{Database, NoAnswer, Question},
     handover::{Seat, Taken},
     verbs::of_lease,
 };
@@ -79,21 +79,22 @@ impl PostgresStore {
             return Err(BeginError::NotHeld);
         }
         let seat = Seat::take(lease).ok_or(BeginError::AlreadyBegun)?;
-        let begun = self.begin_apart().await?;
+        let Database { pool, deadline, .. } = self.database();
+        let begun = timeout(*deadline, begin_apart(pool)).await;
+        let begun = begun.map_err(|_| StoreError::not_applied(NoAnswer(*deadline)))?;
+        let begun = begun.map_err(StoreError::not_applied)?;
         Ok(Transaction { begun, seat })
     }
+}
 
-    /// On a task of its own: a `begin` that was cancelled would leave a connection with an
-    /// open transaction to whoever borrows it next.
-    async fn begin_apart(&self) -> Result<sqlx::Transaction<'static, Postgres>, StoreError> {
-        let (pool, deadline) = (self.database().pool.clone(), self.database().deadline);
-        let begun = tokio::spawn(async move { pool.begin().await });
-        match timeout(deadline, begun).await {
-            Ok(Ok(begun)) => begun.map_err(StoreError::not_applied),
-            Ok(Err(stopped)) => Err(StoreError::not_applied(stopped)),
-            Err(_) => Err(StoreError::not_applied(NoAnswer(deadline))),
-        }
-    }
+/// On a task of its own: a `begin` that was cancelled would leave a connection with an open
+/// transaction to whoever borrows it next.
+pub(super) async fn begin_apart(
+    pool: &PgPool,
+) -> Result<sqlx::Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin().await });
+    begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 impl Transaction {
