@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tower_idempotency::{
     RecordKey, RedisStore, Store as _,
     store::{Claim, Lease, StoreErrorKind},
@@ -9,7 +10,7 @@ use tower_idempotency::{
 
 use crate::{
     scene::{HOUR, REQUEST, acquire, claim, complete, key, record, replayed, until, won},
-    servers::{RedisCluster, Signal},
+    servers::{RedisCluster, RedisServer, Signal},
 };
 
 /// All keys in one slot.
@@ -50,6 +51,33 @@ async fn keys_are_followed_while_their_slot_moves() {
     for (number, kept) in [(1, "stays"), (2, "goes"), (3, "done"), (4, "comes")] {
         assert_eq!(replayed(claim(&store, number).await), record(kept));
     }
+}
+
+/// All calls under way may learn at once that their map is old.
+#[tokio::test]
+async fn a_new_map_is_asked_for_once_by_all() {
+    let cluster = RedisCluster::start();
+    let store = store_on(&cluster).await;
+    let lease = acquire(&store, 0).await;
+    assert!(store.release(&lease).await.is_ok());
+    let moving = cluster.begin_move(&name(0));
+    moving.take_all();
+    moving.finish();
+    let asked = || cluster.nodes.iter().map(maps).sum::<u64>();
+    let before = asked();
+    join_all((1..=200).map(|number| acquire(&store, number))).await;
+    let times = asked() - before;
+    assert!((1..=3).contains(&times), "{times} times, of three servers");
+}
+
+/// How often a server was asked about its cluster.
+fn maps(server: &RedisServer) -> u64 {
+    let stats = server.cli("INFO commandstats");
+    let asked = stats
+        .lines()
+        .filter(|line| line.starts_with("cmdstat_cluster"));
+    let calls = asked.filter_map(|line| line.split_once("calls=")?.1.split_once(','));
+    calls.map(|(calls, _)| calls.parse::<u64>().unwrap()).sum()
 }
 
 #[tokio::test]

@@ -25,14 +25,18 @@ pub(super) struct Cluster {
     /// How to reach some servers; how to reach the first holds for all others, too.
     seeds: Vec<ConnectionInfo>,
     state: Mutex<State>,
+    /// Held while the map is read: one reads it for all.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     lines: HashMap<Node, Arc<Line>>,
     /// Empty if it has to be read anew.
-    ranges: Arc<[Range]>,
+    ranges: Map,
 }
+
+type Map = Arc<[Range]>;
 
 /// A map that is old, a slot on its way, and both once more.
 const MOST_REDIRECTIONS: usize = 4;
@@ -42,6 +46,7 @@ impl Cluster {
         Self {
             seeds,
             state: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -52,13 +57,14 @@ impl Cluster {
         form: Form,
         deadline: Deadline,
     ) -> Result<Vec<Value>, StoreError> {
-        let mut node = self.primary_of(slot_of(call.key), deadline).await?;
+        let map = self.map(deadline).await?;
+        let mut node = self.primary_of(slot_of(call.key), &map)?;
         let mut owner = Owner::Settled;
         for _ in 0..=MOST_REDIRECTIONS {
             let line = self.line(&node).map_err(not_sent)?;
             let asked = line.ask(call.commands(form, owner), deadline).await;
-            let replies = asked.inspect_err(|_| self.distrust())?;
-            match self.redirected(&replies, owner, &node) {
+            let replies = asked.inspect_err(|_| self.distrust(&map))?;
+            match self.redirected(&replies, owner, &node, &map) {
                 Some((next, its)) => (node, owner) = (next, its),
                 None if owner == Owner::Importing => {
                     return Ok(replies.into_iter().skip(1).step_by(2).collect());
@@ -69,7 +75,13 @@ impl Cluster {
         Err(StoreError::not_applied(Homeless))
     }
 
-    fn redirected(&self, replies: &[Value], owner: Owner, asked: &Node) -> Option<(Node, Owner)> {
+    fn redirected(
+        &self,
+        replies: &[Value],
+        owner: Owner,
+        asked: &Node,
+        map: &Map,
+    ) -> Option<(Node, Owner)> {
         let own = match owner {
             Owner::Settled => replies,
             Owner::Importing => replies.get(1..)?,
@@ -78,38 +90,49 @@ impl Cluster {
         let next = redirection(error.details()?, asked);
         match error.kind()? {
             ServerErrorKind::Moved => {
-                self.distrust();
+                self.distrust(map);
                 Some((next?, Owner::Settled))
             }
             ServerErrorKind::Ask => Some((next?, Owner::Importing)),
             ServerErrorKind::ClusterDown => {
-                self.distrust();
+                self.distrust(map);
                 None
             }
             _ => None,
         }
     }
 
-    async fn primary_of(&self, slot: u16, deadline: Deadline) -> Result<Node, StoreError> {
-        let known = Arc::clone(&self.state().ranges);
-        let ranges = match known.is_empty() {
-            true => self.survey(deadline).await?,
-            false => known,
-        };
-        let range = ranges
-            .iter()
-            .find(|range| (range.first..=range.last).contains(&slot));
-        match range {
-            Some(range) => Ok(range.primary.clone()),
-            None => {
-                self.distrust();
-                Err(StoreError::not_applied(Homeless))
-            }
+    /// The map in use. Of those that need a new one, one reads it.
+    async fn map(&self, deadline: Deadline) -> Result<Map, StoreError> {
+        if let Some(map) = self.known_map() {
+            return Ok(map);
+        }
+        let turn = deadline.of(self.reading.lock()).await;
+        let _turn = turn.map_err(StoreError::not_applied)?;
+        match self.known_map() {
+            Some(map) => Ok(map),
+            None => self.survey(deadline).await,
         }
     }
 
+    fn known_map(&self) -> Option<Map> {
+        let map = Arc::clone(&self.state().ranges);
+        (!map.is_empty()).then_some(map)
+    }
+
+    fn primary_of(&self, slot: u16, map: &Map) -> Result<Node, StoreError> {
+        let range = map
+            .iter()
+            .find(|range| (range.first..=range.last).contains(&slot));
+        if range.is_none() {
+            self.distrust(map);
+        }
+        let primary = range.map(|range| range.primary.clone());
+        primary.ok_or_else(|| StoreError::not_applied(Homeless))
+    }
+
     /// Asks all servers known who has which slot; the first to answer is believed.
-    async fn survey(&self, deadline: Deadline) -> Result<Arc<[Range]>, StoreError> {
+    async fn survey(&self, deadline: Deadline) -> Result<Map, StoreError> {
         let mut asked = JoinSet::new();
         for node in self.known() {
             let line = self.line(&node).map_err(not_sent)?;
@@ -119,9 +142,9 @@ impl Cluster {
         while let Some(answer) = asked.join_next().await {
             match answer {
                 Ok(Ok(ranges)) => {
-                    let ranges: Arc<[Range]> = ranges.into();
-                    self.trust(&ranges)?;
-                    return Ok(ranges);
+                    let map = ranges.into();
+                    self.trust(&map)?;
+                    return Ok(map);
                 }
                 Ok(Err(failed)) => error = StoreError::not_applied(failed),
                 Err(_) => {}
@@ -131,14 +154,14 @@ impl Cluster {
     }
 
     /// Keeps a line to each primary, and to no other.
-    fn trust(&self, ranges: &Arc<[Range]>) -> Result<(), StoreError> {
-        for range in &**ranges {
+    fn trust(&self, map: &Map) -> Result<(), StoreError> {
+        for range in &**map {
             self.line(&range.primary).map_err(not_sent)?;
         }
-        let is_primary = |node: &Node| ranges.iter().any(|range| range.primary == *node);
+        let is_primary = |node: &Node| map.iter().any(|range| range.primary == *node);
         let mut state = self.state();
         state.lines.retain(|node, _| is_primary(node));
-        state.ranges = Arc::clone(ranges);
+        state.ranges = Arc::clone(map);
         Ok(())
     }
 
@@ -176,9 +199,12 @@ impl Cluster {
         Ok(line)
     }
 
-    /// Has the map read anew before the next call.
-    fn distrust(&self) {
-        self.state().ranges = Arc::default();
+    /// Has `map` read anew before the next call, unless it was already.
+    fn distrust(&self, map: &Map) {
+        let mut state = self.state();
+        if Arc::ptr_eq(&state.ranges, map) {
+            state.ranges = Map::default();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

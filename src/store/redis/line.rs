@@ -37,6 +37,12 @@ impl Deadline {
         let at = after(from, patience);
         Self { from, at, patience }
     }
+
+    /// What comes until then.
+    pub(super) async fn of<T>(self, awaited: impl Future<Output = T>) -> Result<T, Silent> {
+        let came = timeout_at(self.at, awaited).await;
+        came.map_err(|_| Silent(self.patience))
+    }
 }
 
 #[derive(Clone)]
@@ -111,7 +117,7 @@ impl Line {
             let count = commands.len();
             wire.send_packed_commands(&commands, 0, count).await
         });
-        let error = match timeout_at(deadline.at, sent).await {
+        let error = match deadline.of(sent).await {
             Ok(Ok(replies)) => {
                 silence.ends();
                 if replies.iter().any(is_from_replica) {
@@ -120,7 +126,7 @@ impl Line {
                 return Ok(replies);
             }
             Ok(Err(error)) => lost(error),
-            Err(_) => StoreError::unknown(Silent(deadline.patience)),
+            Err(silent) => StoreError::unknown(silent),
         };
         self.discard(number);
         Err(error)
@@ -135,9 +141,9 @@ impl Line {
 
     /// Apart and boxed by its caller, as it is rare.
     async fn connection(&self, deadline: Deadline) -> Result<Connection, StoreError> {
-        match timeout_at(deadline.at, self.new_connection()).await {
+        match deadline.of(self.new_connection()).await {
             Ok(connection) => connection.map_err(not_sent),
-            Err(_) => Err(StoreError::not_applied(Silent(deadline.patience))),
+            Err(silent) => Err(StoreError::not_applied(silent)),
         }
     }
 
