@@ -74,9 +74,11 @@ where
                 let step = ready!(gathering.poll_step(body, cx));
                 let gathering = mem::take(gathering);
                 match step {
-                    Step::End => Gathered::Whole(gathering.frames, gathering.trailers),
+                    Step::End if gathering.room == Some(0) => {
+                        Gathered::Whole(gathering.frames, gathering.trailers)
+                    }
                     Step::Failed(error) => gathering.broken(error),
-                    Step::TooLarge => gathering.broken(LongerThanAnnounced.into()),
+                    Step::End | Step::TooLarge => gathering.broken(NotAsAnnounced.into()),
                 }
             }
             GatherProj::Unknown { body, gathering } => {
@@ -102,8 +104,8 @@ where
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the response body is longer than it announced")]
-struct LongerThanAnnounced;
+#[error("the response body is not as long as it announced")]
+struct NotAsAnnounced;
 
 enum Step {
     End,
@@ -116,6 +118,7 @@ pub(super) struct Gathering {
     frames: Frames,
     /// Boxed, as hardly any answer has them.
     trailers: Option<Box<HeaderMap>>,
+    /// How many bytes may still come; `None` once more have come.
     room: Option<u64>,
 }
 

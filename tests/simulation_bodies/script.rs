@@ -163,7 +163,8 @@ impl Script {
                 return Some(beyond);
             }
         }
-        None
+        let is_short = matches!(self.hint, Hint::Exact(size) if sum < size);
+        is_short.then_some(Cause::BodyFailed)
     }
 
     /// For how long its answer is to be kept.
