@@ -162,8 +162,14 @@ async fn what_is_not_enabled_passes_through_untouched() {
 async fn enabled_methods_and_never_the_safe_ones() {
     let (layer, _) = layer();
     let (count, service) = counting();
-    let service = serve(&layer.methods([Method::PUT, Method::GET]), service);
-    for (method, runs) in [(Method::PUT, 1), (Method::GET, 2), (Method::POST, 2)] {
+    let methods = [Method::PUT, Method::GET, Method::CONNECT];
+    let service = serve(&layer.methods(methods), service);
+    for (method, runs) in [
+        (Method::PUT, 1),
+        (Method::GET, 2),
+        (Method::CONNECT, 2),
+        (Method::POST, 2),
+    ] {
         let before = count.load(Ordering::SeqCst);
         for _ in 0..2 {
             let mut request = post("k1", "hello");

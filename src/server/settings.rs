@@ -26,12 +26,14 @@ use crate::{
 impl<S> IdempotencyLayer<S> {
     /// The methods whose requests may carry a key. Default: POST and PATCH.
     ///
-    /// GET, HEAD, OPTIONS and TRACE are idempotent by themselves and always pass through;
-    /// naming them has no effect.
+    /// GET, HEAD, OPTIONS and TRACE are idempotent by themselves, and CONNECT opens a tunnel, of
+    /// which nothing can be replayed: they always pass through, and naming them has no effect.
     #[must_use]
     pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
-        let unsafe_ones = methods.into_iter().filter(|method| !method.is_safe());
-        let methods = unsafe_ones.collect();
+        let operations = methods
+            .into_iter()
+            .filter(|method| !method.is_safe() && method != Method::CONNECT);
+        let methods = operations.collect();
         self.set(|config| config.methods = methods)
     }
 
