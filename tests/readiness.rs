@@ -115,6 +115,20 @@ async fn a_replay_and_a_rejection_never_call_the_inner_service() {
     assert_eq!(runs.count(), 1);
 }
 
+/// It would be an answer that nobody gave.
+#[tokio::test]
+#[should_panic = "polled after completion"]
+async fn a_rejection_is_given_once() {
+    let inner = Ripe {
+        runs: Runs::default(),
+        ready: false,
+    };
+    let mut service = ServiceBuilder::new().layer(layer()).service(inner);
+    let mut refused = std::pin::pin!(service.call(post("/", "", "1")));
+    assert_eq!(refused.as_mut().await.unwrap().status(), 400);
+    _ = refused.await;
+}
+
 #[tokio::test]
 async fn under_a_concurrency_limit_of_one() {
     let (runs, gate) = (Runs::default(), Gate::closed());

@@ -12,7 +12,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 
-use super::{pledge, response_body::ResponseBody};
+use super::{flow::once, pledge, response_body::ResponseBody};
 
 pin_project! {
     /// The response future of [`Idempotency`](super::Idempotency).
@@ -83,8 +83,7 @@ where
                     return Poll::Ready(Ok(response.map(ResponseBody::passed)));
                 }
                 KindProj::Refused { response } => {
-                    let response = response.take().unwrap_or_default();
-                    return Poll::Ready(Ok(response.map(ResponseBody::bytes)));
+                    return Poll::Ready(Ok(once(response).map(ResponseBody::bytes)));
                 }
                 KindProj::Reading { reading } => {
                     let read = ready!(reading.as_mut().poll(cx));
