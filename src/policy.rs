@@ -44,7 +44,8 @@ pub struct Directive {
 }
 
 impl Directive {
-    /// Keep the answer, for the layer's retention.
+    /// Keep the answer, for the layer's retention. A 1xx (a protocol switch), which cannot be
+    /// replayed, is sealed instead.
     #[must_use]
     pub const fn record() -> Self {
         Self::new(Outcome::Record)

@@ -28,8 +28,8 @@ use support::{
 use tokio::time::Instant;
 use tower::{Service, ServiceExt as _, service_fn};
 use tower_idempotency::{
-    BodyKey, Frames, IdempotencyLayer, InvalidKey, Key, KeyPlace, KeySource, MemoryStore, Unkept,
-    server::RequestBody,
+    BodyKey, Directive, Frames, IdempotencyLayer, InvalidKey, Key, KeyPlace, KeySource,
+    MemoryStore, Unkept, server::RequestBody,
 };
 
 fn keyed<B>(body: B) -> Request<B> {
@@ -863,17 +863,19 @@ async fn an_upgrade_passes_with_its_extensions_and_is_sealed() {
         .body(Empty::<Bytes>::new())
         .unwrap();
     answer.extensions_mut().insert(OnUpgrade);
-    let (layer, _) = layer();
-    let (_, service) = giving([answer]);
-    let service = serve(&layer, service);
-    let first = service.clone().oneshot(post("k", "")).await.unwrap();
-    assert_eq!(first.status(), 101);
-    assert_eq!(first.headers()["upgrade"], "websocket");
-    assert!(first.extensions().get::<OnUpgrade>().is_some());
-    assert_eq!(
-        send(&service, post("k", "")).await.code(),
-        "idempotency_result_unavailable"
-    );
+    let all = layer().0.record_policy_fn(|_| Directive::record());
+    for layer in [layer().0, all] {
+        let (_, service) = giving([answer.clone()]);
+        let service = serve(&layer, service);
+        let first = service.clone().oneshot(post("k", "")).await.unwrap();
+        assert_eq!(first.status(), 101);
+        assert_eq!(first.headers()["upgrade"], "websocket");
+        assert!(first.extensions().get::<OnUpgrade>().is_some());
+        assert_eq!(
+            send(&service, post("k", "")).await.code(),
+            "idempotency_result_unavailable"
+        );
+    }
 }
 
 #[tokio::test]

@@ -127,7 +127,10 @@ where
         let (answer, body) = response.into_parts();
         let answer = self.message.answer(answer);
         match self.shared.decide(answer) {
-            Ok(Some(told)) if told.outcome() != Outcome::Record => {
+            // A 1xx is sealed where it is to be recorded: the protocol was switched.
+            Ok(Some(told))
+                if told.outcome() != Outcome::Record || answer.status.is_informational() =>
+            {
                 let head = self.shared.head(fingerprint, answer, Some(told));
                 let settling = settle_unread(held, head, told.outcome());
                 self.give_after(settling, fingerprint, ResponseBody::passed(body));
