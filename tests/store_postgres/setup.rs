@@ -1,10 +1,13 @@
 //! Which servers are taken, and which are refused with the remedy.
 
+use std::time::Duration;
+
+use http::Response;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 use tower_idempotency::{
     PostgresStore, Store,
     store::{
-        Claimed,
+        Claimed, Completion, Resolution,
         postgres::{PostgresOpenError, PostgresOptions},
     },
 };
@@ -166,13 +169,48 @@ async fn a_standby_is_refused() {
     claimed.unwrap_err();
 }
 
+#[tokio::test]
+async fn a_role_needs_only_the_rights_that_the_documentation_names() {
+    let (owner, role) = (database().await, random_name("role"));
+    PostgresStore::migrate(&owner).await.unwrap();
+    let documentation = include_str!("../../src/store/postgres/mod.rs").lines();
+    let rights = documentation.filter_map(|line| line.strip_prefix("//! GRANT "));
+    let rights: String = rights.map(|right| format!("GRANT {right}")).collect();
+    let create = format!("CREATE ROLE {role} LOGIN; {rights}");
+    let create = create.replace(" app;", &format!(" {role};"));
+    sqlx::raw_sql(AssertSqlSafe(create))
+        .execute(&owner)
+        .await
+        .unwrap();
+    let options = (*owner.connect_options()).clone().username(&role);
+    let pool = PgPoolOptions::new().connect_with(options).await.unwrap();
+    PostgresStore::migrate(&pool).await.unwrap();
+    let (store, key) = (PostgresStore::new(pool).await.unwrap(), random_key());
+    let lease = acquire(&store, &claim(&key)).await;
+    assert_eq!(store.renew(&lease).await.unwrap(), Completion::Applied);
+    store.save(&lease, "step", "one").await.unwrap();
+    assert!(store.saved(&lease, "step").await.unwrap().is_some());
+    let soon = Duration::from_millis(10);
+    store.settled(&key, lease.fence(), soon).await.unwrap();
+    store.begin(&lease).await.unwrap().commit_with_answer();
+    let completion = store.complete(&lease, &record("done"), HOUR).await;
+    assert_eq!(completion.unwrap(), Completion::Applied);
+    assert_eq!(replayed(&store, &key).await, record("done"));
+    store.forget(&key).await.unwrap();
+    let lease = acquire(&store, &claim(&key).lease_for(Duration::ZERO)).await;
+    let resolved = store.resolve(&key, &Response::default(), HOUR).await;
+    assert_eq!(resolved.unwrap(), Resolution::Resolved);
+    assert!(store.release(&lease).await.is_ok());
+    store.sweep().await.unwrap();
+}
+
 /// The password is in the URL, and stays there.
 #[tokio::test]
 async fn nothing_shown_has_the_password() {
     let url = url().replace("postgres@", "postgres:secret@");
     let store = PostgresStore::connect(&url).await.unwrap();
     let unreachable = "postgres://postgres:secret@127.0.0.1:1/none";
-    let error = PgPoolOptions::new().acquire_timeout(std::time::Duration::from_millis(50));
+    let error = PgPoolOptions::new().acquire_timeout(Duration::from_millis(50));
     let error = error.connect_lazy(unreachable).unwrap();
     let error = PostgresStore::new(error).await.unwrap_err();
     let shown = format!("{store:?} {error:?} {error} {:?}", PostgresOptions::new());

@@ -130,7 +130,19 @@
 //!
 //! PostgreSQL 12 or later, one table and one sequence ([`PostgresStore::SCHEMA`]), and for
 //! each node as many connections as its pool has, and one more on which it is notified of
-//! leases that end, once a request of it waits for another node.
+//! leases that end, once a request of it waits for another node. Where another role migrates,
+//! that of the store needs
+//!
+//! ```text
+//! GRANT USAGE ON SCHEMA public TO app;
+//! GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO app;
+//! GRANT USAGE ON SEQUENCE idempotency_fences TO app;
+//! ```
+//!
+//! A call that is over its deadline is given up, and its connection with it, but the server goes
+//! on with the statement. Where it has to wait long, as for a locked table, such connections
+//! gather beside those of the pool, up to its `max_connections`. Set a `statement_timeout` for
+//! the role, somewhat longer than the deadline; it then holds for what handlers ask, too.
 //!
 //! Behind a pooler that pools by transaction, such as PgBouncer, notifications do not arrive.
 //! The store notices that, and those who wait look twice a second instead. Such a pooler must
