@@ -125,10 +125,9 @@ impl<P: RecordPolicy + ?Sized> RecordPolicy for Arc<P> {
 }
 
 /// The default policy: records 2xx, 3xx and 4xx, except those that say the request was not
-/// even looked at, or may succeed unchanged later: 401, 403, 407, 408, 421, 425 and 429; those that
-/// ask for it again with another head, which is the same request to the layer: 411, 417, 426,
-/// 428 and 431; and a 409 with `Retry-After`, by which another service says that the operation is in
-/// flight there. These and 5xx release the key. A 1xx (a protocol switch) is sealed: it was done and
+/// even looked at, or may succeed unchanged later: 401, 403, 407, 408, 421, 425 and 429, and a
+/// 409 with `Retry-After`, by which another service says that the operation is in flight there.
+/// These and 5xx release the key. A 1xx (a protocol switch) is sealed: it was done and
 /// cannot be replayed.
 #[derive(Debug, Clone, Default)]
 pub struct ByStatus {
@@ -167,14 +166,9 @@ impl RecordPolicy for ByStatus {
                 | StatusCode::FORBIDDEN
                 | StatusCode::PROXY_AUTHENTICATION_REQUIRED
                 | StatusCode::REQUEST_TIMEOUT
-                | StatusCode::LENGTH_REQUIRED
-                | StatusCode::EXPECTATION_FAILED
                 | StatusCode::MISDIRECTED_REQUEST
                 | StatusCode::TOO_EARLY
-                | StatusCode::UPGRADE_REQUIRED
-                | StatusCode::PRECONDITION_REQUIRED
-                | StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                | StatusCode::TOO_MANY_REQUESTS,
                 _,
             ) => Directive::release(),
             (StatusCode::CONFLICT, _) if parts.headers.contains_key(RETRY_AFTER) => {
@@ -222,10 +216,7 @@ mod tests {
             ),
             (
                 Outcome::Release,
-                &[
-                    401, 403, 407, 408, 411, 417, 421, 425, 426, 428, 429, 431, 500, 502, 503, 504,
-                    599,
-                ],
+                &[401, 403, 407, 408, 421, 425, 429, 500, 502, 503, 504, 599],
             ),
         ];
         for (expected, statuses) in table {

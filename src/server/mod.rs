@@ -168,7 +168,7 @@
 //! | [`lease`](IdempotencyLayer::lease) | 30 s, renewed every third of it |
 //! | [`after_crash`](IdempotencyLayer::after_crash) | takeover |
 //! | [`retention`](IdempotencyLayer::retention) | 24 h from completion |
-//! | [`record_policy`](IdempotencyLayer::record_policy) | 2xx, 3xx, 4xx but 401, 403, 407, 408, 411, 417, 421, 425, 426, 428, 429, 431, and 409 with `Retry-After` |
+//! | [`record_policy`](IdempotencyLayer::record_policy) | 2xx, 3xx, 4xx but 401, 403, 407, 408, 421, 425, 429, and 409 with `Retry-After` |
 //! | [`recorded_headers`](IdempotencyLayer::recorded_headers) | all but those of one connection, moment or caller |
 //! | [`store_deadline`](IdempotencyLayer::store_deadline) | 2 s per call, a renewal at most a third of the lease |
 //! | [`store_attempts`](IdempotencyLayer::store_attempts) | 3 |
