@@ -167,24 +167,24 @@ fn now_ready<S: Service<Asked>>(service: &mut S) -> Option<()> {
 }
 
 #[tokio::test]
-async fn a_replay_gives_its_permit_back() {
+async fn a_replay_and_a_rejection_give_their_permit_back() {
     let service = ServiceBuilder::new()
         .layer(layer())
         .concurrency_limit(1)
         .service(Ripe::default());
     send(&service, post("/", "k", "1")).await;
 
-    let mut replaying = service.clone();
-    let ready = soon(ServiceExt::<Asked>::ready(&mut replaying))
-        .await
-        .unwrap();
-    let mut other = service.clone();
-    assert!(now_ready(&mut other).is_none(), "the permit is taken");
-    // The service that was asked lives on, and so does the body that was not read.
-    let replay = soon(ready.call(post("/", "k", "1"))).await.unwrap();
-    assert!(replay.headers().contains_key("idempotent-replayed"));
-    assert!(now_ready(&mut other).is_some(), "the permit is back");
-    drop((replaying, replay));
+    for (key, status) in [("k", 200), ("", 400)] {
+        let mut asked = service.clone();
+        let ready = soon(ServiceExt::<Asked>::ready(&mut asked)).await.unwrap();
+        let mut other = service.clone();
+        assert!(now_ready(&mut other).is_none(), "the permit is taken");
+        // The service that was asked lives on, and so does the body that was not read.
+        let answer = soon(ready.call(post("/", key, "1"))).await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert!(now_ready(&mut other).is_some(), "the permit is back");
+        drop((asked, answer));
+    }
 }
 
 #[tokio::test]

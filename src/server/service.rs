@@ -147,6 +147,8 @@ where
             ResponseFuture::passed(service.call(request))
         }
         Admission::Refused(kind, key) => {
+            // What its readiness had taken goes back, though the service itself lives on.
+            drop(take_ready(service));
             let key = key.as_ref();
             shared.config.emit(&Event::Rejected { key, kind });
             ResponseFuture::refused(shared.config.reject(kind, None))
