@@ -92,7 +92,7 @@
 //! | authentication | **outside**: an unauthenticated request must not claim a key, and the scope comes from the verified principal |
 //! | **idempotency** | |
 //! | timeout | **inside**: a timeout outside would only drop the client; the operation runs on and is recorded. Inside, the handler is stopped, and its 408 or 504 releases the key |
-//! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key |
+//! | limits of concurrency and rate, load-shedding | inside, so that a replay does not count; their 429 and 503 release the key. **A duplicate that [waits](InFlight::Wait) counts** against a limit of concurrency, as a request does whose body still arrives: each came with a permit, and may have to run. Keep [`max_waiters`](IdempotencyLayer::max_waiters) well below that limit |
 //! | request body limit | either: outside it protects unkeyed requests too. Inside, and smaller than [`max_request_body`](IdempotencyLayer::max_request_body), its 413 is the recorded answer. Neither a larger one nor axum's `DefaultBodyLimit` raises that setting: a route for uploads needs both |
 //!
 //! An error of a service inside, such as that of tower's own `Timeout` or `LoadShed`, passes
