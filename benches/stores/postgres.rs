@@ -56,6 +56,7 @@ impl Bare {
         let statement = |text: &str| {
             let text = without_comments(text)
                 .replace("{standing}", &without_comments(standing))
+                .replace(", {age}", "")
                 .replace("{keys}", "public.idempotency_keys")
                 .replace("{fences}", "public.idempotency_fences");
             AssertSqlSafe(text).into_sql_str()
